@@ -1,0 +1,2 @@
+//! The duke binary.
+fn main() {}
