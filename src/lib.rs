@@ -5,6 +5,7 @@
 //! Dukes, `leadership` decides which replica of the operator works, `serve`, `metrics`,
 //! `telemetry` and `shutdown` are what every server needs. Nothing here decides who is master.
 
+pub mod api;
 pub mod leadership;
 pub mod metrics;
 pub mod redis;

@@ -1,0 +1,124 @@
+//! The CustomResourceDefinition as a manifest, and the files of the repository that hold it.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use kube::CustomResourceExt;
+
+use super::Pipeline;
+
+/// Fields whose types are Kubernetes' own.
+///
+/// Their insides keep the schema and lose the descriptions, which `kubectl explain pod` has, too:
+/// with them the definition would not fit into the annotation that `kubectl apply` makes.
+const FOREIGN: &[&str] = &[
+    "affinity",
+    "conditions",
+    "emptyDir",
+    "nodeAffinity",
+    "persistentVolumeClaim.spec",
+    "resources",
+    "tolerations",
+];
+
+/// The CustomResourceDefinition of a Pipeline.
+#[must_use]
+pub fn definition() -> CustomResourceDefinition {
+    let mut definition = Pipeline::crd();
+    for version in &mut definition.spec.versions {
+        if let Some(schema) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        {
+            trim(schema, "");
+        }
+    }
+    definition
+}
+
+/// The CRD as YAML, the output of `pipeline-operator crd`.
+///
+/// # Panics
+/// Never in practice: the definition is made of types known at compile time.
+#[must_use]
+pub fn crd_yaml() -> String {
+    match serde_saphyr::to_string(&definition()) {
+        Ok(text) => text,
+        Err(error) => unreachable!("the definition is plain data: {error}"),
+    }
+}
+
+/// Looks for foreign fields below `schema`, the schema of the field called `name`.
+fn trim(schema: &mut JSONSchemaProps, name: &str) {
+    for (field, inner) in schema.properties.iter_mut().flatten() {
+        let path = format!("{name}.{field}");
+        if FOREIGN
+            .iter()
+            .any(|foreign| *foreign == field || *foreign == path)
+        {
+            silence_below(inner);
+        } else {
+            trim(inner, field);
+        }
+    }
+}
+
+/// Removes every description below `schema`, not its own.
+fn silence_below(schema: &mut JSONSchemaProps) {
+    let fields = schema
+        .properties
+        .iter_mut()
+        .flatten()
+        .map(|(_, inner)| inner);
+    let items = schema.items.iter_mut().flat_map(|items| match items {
+        JSONSchemaPropsOrArray::Schema(inner) => vec![inner.as_mut()],
+        JSONSchemaPropsOrArray::Schemas(inner) => inner.iter_mut().collect(),
+    });
+    for inner in fields.chain(items) {
+        inner.description = None;
+        silence_below(inner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_fits_into_kubectls_annotation() {
+        let size = serde_json::to_vec(&definition()).unwrap().len();
+        assert!(size < 120_000, "{size} bytes");
+    }
+
+    #[test]
+    fn the_definition_has_the_promised_names() {
+        let definition = definition();
+        assert_eq!(
+            definition.metadata.name.as_deref(),
+            Some("pipeline.kubernetes.lol")
+        );
+        let names = &definition.spec.names;
+        assert_eq!(
+            (names.plural.as_str(), names.kind.as_str()),
+            ("pipeline", "Pipeline")
+        );
+        assert_eq!(
+            names.short_names.as_deref(),
+            Some(&["pipelines".into(), "pl".into()][..])
+        );
+        assert_eq!(names.categories.as_deref(), Some(&["all".into()][..]));
+        let columns = definition.spec.versions[0]
+            .additional_printer_columns
+            .iter()
+            .flatten();
+        let columns: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
+        assert_eq!(columns, ["Master", "Replicas", "Dukes", "Status", "Age"]);
+    }
+
+    #[test]
+    fn the_manifest_is_the_definition() {
+        let read: CustomResourceDefinition = serde_saphyr::from_str(&crd_yaml()).unwrap();
+        assert_eq!(read, definition());
+    }
+}

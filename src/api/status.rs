@@ -1,0 +1,158 @@
+//! What the operator answers in a Pipeline's status.
+//!
+//! Facts that it observed, never orders to itself, with one exception: [`PipelineStatus::generation`]
+//! is raised before a group is seeded, so that of two operators only one can.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The observed state of a Pipeline.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineStatus {
+    /// The generation of the object that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// How often the group was seeded. Whatever is of an older generation is refused by everyone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+
+    /// The epoch in which the present master was elected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+
+    /// The master's pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
+
+    /// The master's address, `ip:port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master_address: Option<String>,
+
+    /// Data pods ready and wanted, for the column, as `3/3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<String>,
+
+    /// Dukes ready and wanted, for the column, as `3/3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dukes: Option<String>,
+
+    /// Data pods that are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+
+    /// Data pods that exist.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_replicas: Option<i32>,
+
+    /// Dukes that are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_dukes: Option<i32>,
+
+    /// Dukes that exist.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_dukes: Option<i32>,
+
+    /// Selects the data pods, for the scale subresource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// One word for humans; programs read the conditions.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// What holds and what does not, by type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// The last change of master.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failover: Option<LastFailover>,
+}
+
+/// A change of master.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailover {
+    /// The pod that was master before; empty when it is not known.
+    #[serde(default)]
+    pub from: String,
+
+    /// The pod that became master.
+    pub to: String,
+
+    /// The epoch in which it was elected.
+    pub epoch: i64,
+
+    /// When the operator learned of it.
+    pub time: Time,
+}
+
+/// The state of a Pipeline in a word, worst first.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Phase {
+    /// The spec cannot be followed; the condition `SpecAccepted` says why.
+    Invalid,
+    /// It was not ready since it was made.
+    #[default]
+    Pending,
+    /// There is no master now; the Dukes are replacing it.
+    FailingOver,
+    /// There is a master, but less than wanted around it.
+    Degraded,
+    /// Pods are being replaced or their number changed.
+    Updating,
+    /// Everything is as wanted.
+    Ready,
+    /// It is being deleted.
+    Deleting,
+    /// A word of a newer operator.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Phase {
+    /// The word in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::Pending => "Pending",
+            Self::FailingOver => "FailingOver",
+            Self::Degraded => "Degraded",
+            Self::Updating => "Updating",
+            Self::Ready => "Ready",
+            Self::Deleting => "Deleting",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_a_newer_operator_is_readable() {
+        let text = r#"{"phase": "Teleporting", "moons": 3}"#;
+        let status: PipelineStatus = serde_json::from_str(text).unwrap();
+        assert_eq!(status.phase, Some(Phase::Unknown));
+    }
+
+    #[test]
+    fn a_phase_is_written_as_its_word() {
+        for phase in [
+            Phase::Invalid,
+            Phase::Pending,
+            Phase::FailingOver,
+            Phase::Ready,
+        ] {
+            assert_eq!(serde_json::to_value(phase).unwrap(), phase.as_str());
+        }
+    }
+}
