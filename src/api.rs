@@ -12,6 +12,7 @@ pub mod directive;
 pub mod image;
 pub mod label;
 pub mod names;
+pub mod resolved;
 pub mod rule;
 #[expect(
     unreachable_pub,

@@ -6,6 +6,7 @@
 //! `telemetry` and `shutdown` are what every server needs. Nothing here decides who is master.
 
 pub mod api;
+pub mod controller;
 pub mod leadership;
 pub mod metrics;
 pub mod redis;

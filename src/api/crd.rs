@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition as a manifest, and the files of the repository that hold it.
+//! The custom resource definition as a manifest.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -21,7 +21,7 @@ const FOREIGN: &[&str] = &[
     "tolerations",
 ];
 
-/// The CustomResourceDefinition of a Pipeline.
+/// The custom resource definition of a Pipeline.
 #[must_use]
 pub fn definition() -> CustomResourceDefinition {
     let mut definition = Pipeline::crd();

@@ -2,7 +2,14 @@
 //!
 //! Three answers for a server's directive: refused (it would break the group, or has a field of its
 //! own), taken by a restart only, or taken live with `CONFIG SET`. Names are lower case here; the
-//! servers do not care. The lists follow what Redis 7.0 and 8.0 and Valkey 8.1 do.
+//! servers do not care. The lists follow what Redis 7.0 and 8.0 and Valkey 8.1 do. [`line`] reads
+//! the text of a directive, [`value`] tells whether a server has a value already.
+
+pub mod line;
+pub mod value;
+
+pub use line::{Directive, LineError, parse};
+pub use value::{default_value, is_same};
 
 /// Directives of redis.conf that a Pipeline may not set, each with what to do instead.
 pub const REFUSED: &[(&str, &str)] = &[
@@ -99,16 +106,12 @@ const AT_START: &[&str] = &[
     "bgsave_cpulist",
     "bio-cpulist",
     "bio_cpulist",
-    "crash-log-enabled",
-    "crash-memcheck-enabled",
     "databases",
     "dbfilename",
     "disable-thp",
-    "ignore-warnings",
     "io-threads",
     "io-threads-do-reads",
     "loadmodule",
-    "locale-collate",
     "logfile",
     "rdbchecksum",
     "server-cpulist",
@@ -119,7 +122,6 @@ const AT_START: &[&str] = &[
     "syslog-facility",
     "syslog-ident",
     "tcp-backlog",
-    "use-exit-on-panic",
 ];
 
 /// Whether only a restart brings a directive into force.

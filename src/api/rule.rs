@@ -97,6 +97,19 @@ pub fn one_storage() -> Rule {
     )
 }
 
+/// A claim says how much it claims.
+#[must_use]
+pub fn claim_size() -> Rule {
+    Rule::new(
+        "has(self.spec.resources) && has(self.spec.resources.requests) && 'storage' in \
+         self.spec.resources.requests",
+    )
+    .message(
+        "spec.pipeline.storage.persistentVolumeClaim.spec.resources.requests.storage: missing; say \
+         how large the volumes are to be, as in 1Gi",
+    )
+}
+
 /// Whether the data pods of `object` have volume claims, as an expression.
 fn has_claim(object: &str) -> String {
     format!("(has({object}.storage) && has({object}.storage.persistentVolumeClaim))")
@@ -147,9 +160,8 @@ pub fn data_directives() -> Rule {
     let names: Vec<String> = exact.chain(begins).collect();
     let refused = format!(r"line.matches(r'(?i)^\s*({})(\s|$)')", names.join("|"));
     Rule::new(format!("!self.exists(line, {refused})")).message(Message::Expression(format!(
-        "'spec.pipeline.customConfig: must not set ' + self.filter(line, {refused}).map(line, \
-         line.trim().split(' ')[0]).join(', ') + ', which the operator sets itself or which would \
-         break the group; remove the line'"
+        "'spec.pipeline.customConfig: remove ' + self.filter(line, {refused})[0] + ', which the \
+         operator sets itself or which would break the group'"
     )))
 }
 

@@ -290,8 +290,9 @@ impl Default for StorageSpec {
 }
 
 /// A template for the volume claim of a data pod.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rule::claim_size())]
 pub struct ClaimTemplate {
     /// Name, labels and annotations of the claims.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -302,7 +303,7 @@ pub struct ClaimTemplate {
 }
 
 /// What a claim template may say of the claims' metadata.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimMetadata {
     /// The volume's name; a claim is called `<name>-pipeline-<NAME>-<N>`. `data` unless given.

@@ -76,7 +76,7 @@ pub struct PipelineStatus {
 }
 
 /// A change of master.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastFailover {
     /// The pod that was master before; empty when it is not known.

@@ -1,0 +1,3 @@
+//! Keeps the cluster as its Pipelines say: observe → resolve → plan → apply → report.
+
+pub mod resolve;
