@@ -10,6 +10,7 @@ pub mod controller;
 pub mod leadership;
 pub mod metrics;
 pub mod redis;
+pub mod render;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

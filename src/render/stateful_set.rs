@@ -1,0 +1,231 @@
+//! The data pods.
+//!
+//! The operator replaces them itself, one by one and the master last (`OnDelete`); they start all
+//! at once (`Parallel`), for none needs another to be there first.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{
+            StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+            StatefulSetUpdateStrategy,
+        },
+        core::v1::{
+            Container, EnvVar, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler,
+            PersistentVolumeClaim, PodTemplateSpec, Probe, Volume,
+        },
+    },
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
+
+use super::{metadata, pod, server_config, service, user};
+use crate::api::{
+    DUKE_PORT, METRICS_PORT, REDIS_PORT,
+    label::{self, Component},
+    resolved::{Claim, Exporter, Resolved, Storage},
+};
+
+/// The user of the servers' images, whose data they own.
+const USER: i64 = 999;
+/// Name of the exporter's container.
+pub const EXPORTER: &str = "exporter";
+/// Where the exporter finds its password.
+const EXPORTER_FOLDER: &str = "/etc/exporter";
+/// Where the user's shutdown script is mounted.
+const SHUTDOWN_FOLDER: &str = "/pipeline-shutdown";
+/// The key of the user's ConfigMap that is run.
+const SHUTDOWN_FILE: &str = "shutdown.sh";
+
+/// The StatefulSet of the data pods.
+#[must_use]
+pub fn stateful_set(resolved: &Resolved) -> StatefulSet {
+    let data = &resolved.data;
+    let (retention, claims) = match &data.storage {
+        Storage::EmptyDir(_) => (None, None),
+        Storage::Claim(claim) => (
+            Some(retention(claim.keep)),
+            Some(vec![claim_template(claim)]),
+        ),
+    };
+    StatefulSet {
+        metadata: metadata(resolved, Component::Data, resolved.names.data()),
+        spec: StatefulSetSpec {
+            persistent_volume_claim_retention_policy: retention,
+            pod_management_policy: Some("Parallel".to_owned()),
+            replicas: Some(i32::from(data.replicas)),
+            selector: pod::select(&resolved.name, Component::Data),
+            service_name: Some(resolved.names.pods_service()),
+            template: template(resolved),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("OnDelete".to_owned()),
+                ..StatefulSetUpdateStrategy::default()
+            }),
+            volume_claim_templates: claims,
+            ..StatefulSetSpec::default()
+        },
+        ..StatefulSet::default()
+    }
+}
+
+/// Volumes go with the Pipeline only if the spec says so, and never by scaling in alone.
+fn retention(keep: bool) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
+    let deleted = if keep { "Retain" } else { "Delete" };
+    StatefulSetPersistentVolumeClaimRetentionPolicy {
+        when_deleted: Some(deleted.to_owned()),
+        when_scaled: Some("Retain".to_owned()),
+    }
+}
+
+/// The template of the volume claims. It cannot be changed in a StatefulSet, so nothing of ours is
+/// in it; Kubernetes itself labels the claims with the selector's labels.
+fn claim_template(claim: &Claim) -> PersistentVolumeClaim {
+    let Claim {
+        name,
+        labels,
+        annotations,
+        spec,
+        keep: _,
+    } = claim;
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            annotations: (!annotations.is_empty()).then(|| annotations.clone()),
+            labels: (!labels.is_empty()).then(|| labels.clone()),
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec.clone()),
+        ..PersistentVolumeClaim::default()
+    }
+}
+
+fn template(resolved: &Resolved) -> PodTemplateSpec {
+    let data = &resolved.data;
+    let mut annotations = pod::annotations(Component::Data);
+    if let Some(hash) = server_config::restart_hash(data) {
+        annotations.insert(label::RESTART_HASH.to_owned(), hash);
+    }
+    let mut spec = pod::spec(&resolved.name, Component::Data, &data.placement, USER);
+    spec.containers = vec![server(resolved)];
+    if let Some(wanted) = &data.exporter {
+        spec.containers.push(exporter(wanted));
+    }
+    spec.termination_grace_period_seconds = Some(data.grace_period);
+    spec.volumes = Some(volumes(resolved));
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            annotations: Some(annotations),
+            labels: Some(label::all(&resolved.name, Component::Data)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec),
+    }
+}
+
+fn server(resolved: &Resolved) -> Container {
+    let data = &resolved.data;
+    let volume = match &data.storage {
+        Storage::EmptyDir(_) => "data",
+        Storage::Claim(claim) => &claim.name,
+    };
+    let mut container = pod::container(Component::Data.as_str(), &data.container);
+    container.ports = Some(vec![pod::port(service::REDIS, REDIS_PORT)]);
+    // A server listens while it loads its data: opening a connection tells that the process lives,
+    // and never more than that.
+    container.liveness_probe = Some(pod::tcp_probe(REDIS_PORT, 10, 6));
+    container.readiness_probe = Some(pod::tcp_probe(REDIS_PORT, 2, 3));
+    let mut mounts = vec![
+        pod::mount("config", "/etc/pipeline", true),
+        pod::mount("users", server_config::USERS_FOLDER, true),
+        pod::mount(volume, server_config::DATA_FOLDER, false),
+    ];
+    if data.shutdown.is_some() {
+        mounts.push(pod::mount("shutdown", SHUTDOWN_FOLDER, true));
+        container.env = Some(shutdown_variables(resolved));
+        container.lifecycle = Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                exec: Some(ExecAction {
+                    command: Some(vec![
+                        "/bin/sh".to_owned(),
+                        format!("{SHUTDOWN_FOLDER}/{SHUTDOWN_FILE}"),
+                    ]),
+                }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        });
+    }
+    container.volume_mounts = Some(mounts);
+    container
+}
+
+/// What a shutdown script needs to find the group.
+fn shutdown_variables(resolved: &Resolved) -> Vec<EnvVar> {
+    [
+        ("PIPELINE_NAME", resolved.name.clone()),
+        ("DUKE_HOST", resolved.names.duke()),
+        ("DUKE_PORT", DUKE_PORT.to_string()),
+    ]
+    .map(|(name, value)| variable(name, value))
+    .to_vec()
+}
+
+/// The exporter. Its readiness is none of the data's: only a liveness probe restarts it.
+fn exporter(exporter: &Exporter) -> Container {
+    let mut container = pod::container(EXPORTER, &exporter.container);
+    container.env = Some(vec![
+        variable("REDIS_ADDR", format!("redis://localhost:{REDIS_PORT}")),
+        variable("REDIS_USER", user::Identity::Exporter.key().to_owned()),
+        variable(
+            "REDIS_PASSWORD_FILE",
+            format!("{EXPORTER_FOLDER}/{}", user::EXPORTER_JSON),
+        ),
+    ]);
+    container.ports = Some(vec![pod::port(service::METRICS, METRICS_PORT)]);
+    container.volume_mounts = Some(vec![pod::mount("exporter", EXPORTER_FOLDER, true)]);
+    container.liveness_probe = exporter.probes.then(|| Probe {
+        failure_threshold: Some(3),
+        http_get: Some(HTTPGetAction {
+            path: Some("/".to_owned()),
+            port: IntOrString::Int(i32::from(METRICS_PORT)),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(10),
+        timeout_seconds: Some(5),
+        ..Probe::default()
+    });
+    container
+}
+
+fn variable(name: &str, value: String) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        value_from: None,
+    }
+}
+
+fn volumes(resolved: &Resolved) -> Vec<Volume> {
+    let data = &resolved.data;
+    let secret = || resolved.names.users_secret();
+    let mut volumes = vec![
+        pod::config_volume("config", resolved.names.data()),
+        pod::secret_volume(
+            "users",
+            secret(),
+            &[user::USERS_ACL, user::REPLICATION_CONF],
+        ),
+    ];
+    if let Storage::EmptyDir(source) = &data.storage {
+        volumes.push(pod::empty_volume("data", source.clone()));
+    }
+    if let Some(config_map) = &data.shutdown {
+        volumes.push(pod::config_volume("shutdown", config_map.clone()));
+    }
+    if data.exporter.is_some() {
+        volumes.push(pod::secret_volume(
+            "exporter",
+            secret(),
+            &[user::EXPORTER_JSON],
+        ));
+    }
+    volumes
+}
