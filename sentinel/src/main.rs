@@ -1,2 +1,53 @@
-//! The duke binary.
-fn main() {}
+//! The `duke` program: reads its arguments, sets up logs and the runtime, and runs.
+
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::process::ExitCode;
+
+use duke::argument::{self, Arguments, USAGE};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let failed = match argument::parse(std::env::args().skip(1)) {
+        Ok(Arguments::Help) => print(USAGE).err(),
+        Ok(Arguments::Run { config, lines }) => {
+            log();
+            start(&config, &lines).err()
+        }
+        Ok(Arguments::Version) => print(concat!("duke ", env!("CARGO_PKG_VERSION"), "\n")).err(),
+        Err(error) => Some(error.into()),
+    };
+    let Some(error) = failed else {
+        return ExitCode::SUCCESS;
+    };
+    // To whom else could a failure to print be told?
+    drop(writeln!(stderr(), "{error:#}"));
+    ExitCode::FAILURE
+}
+
+fn start(config: &std::path::Path, lines: &[String]) -> anyhow::Result<()> {
+    // One thread: one engine decides everything, and a second thread would only add wake-ups.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(duke::run(config, lines))?;
+    // A write to a hanging disk must not keep the process alive; nobody was told it is durable.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Logs go to standard output: lines for people at a terminal, JSON for everything else.
+fn log() {
+    let filter = EnvFilter::try_from_env("DUKE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stdout);
+    if stdout().is_terminal() {
+        logger.init();
+    } else {
+        logger.json().flatten_event(true).init();
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(stdout().write_all(text.as_bytes())?)
+}

@@ -1,0 +1,240 @@
+//! Incoming connections: who may connect, how much each may send and how much may pile up for it.
+//!
+//! Reads requests and hands them to the driver one by one, writes what the driver appended to the
+//! connection's outbox. A client that does not read its answers is not read from either; one that
+//! is sent more events than it reads is dropped. Knows no command.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use duke_core::ClientId;
+use duke_resp::{RequestDecoder, RequestError, RequestLimit};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{debug, warn};
+
+use crate::outbox::{Outbox, Work};
+
+/// Bytes that may pile up for one client before it is dropped. Stock allows subscribers 8 MiB for a
+/// minute; our events are a hundred bytes each, and a client ten thousand events behind is lost.
+const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+/// Silence after which the kernel asks whether a client's host is still there.
+const KEEPALIVE: Duration = Duration::from_mins(5);
+/// Rest after the system refused to accept, for want of files or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What happens on incoming connections, in order for each of them.
+#[derive(Debug)]
+pub(crate) enum ClientEvent {
+    /// A whole request, never without words.
+    Asked { client: ClientId, words: Vec<Bytes> },
+    /// Bytes that are no request; the connection waits to be closed.
+    Broken {
+        client: ClientId,
+        error: RequestError,
+    },
+    /// A new connection and where its answers go.
+    Joined {
+        client: ClientId,
+        address: SocketAddr,
+        outbox: Arc<Outbox>,
+    },
+    /// The client closed its side, or its connection failed; what is still owed may be written.
+    Left { client: ClientId },
+}
+
+/// Accepts connections for ever.
+///
+/// At most `clients_max` are served at a time; the next one is told so and closed, as stock does.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    numbers: Arc<Numbers>,
+    events: mpsc::Sender<ClientEvent>,
+) {
+    loop {
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&numbers.places).try_acquire_owned() else {
+            // Best effort: the socket's buffer is empty, so the line fits or the client is gone.
+            let told = stream.try_write(b"-ERR max number of clients reached\r\n");
+            debug!(%address, ?told, "refused a client beyond the limit");
+            continue;
+        };
+        let client = numbers.next();
+        let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
+        let joined = ClientEvent::Joined {
+            client,
+            address,
+            outbox: Arc::clone(&outbox),
+        };
+        if events.send(joined).await.is_err() {
+            return;
+        }
+        let connection = Connection {
+            client,
+            stream,
+            outbox,
+            events: events.clone(),
+        };
+        tokio::spawn(async move {
+            connection.serve().await;
+            drop(place);
+        });
+    }
+}
+
+/// The places for clients and the numbers given to them, shared by all listeners.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    last: std::sync::atomic::AtomicU64,
+    places: Arc<Semaphore>,
+}
+
+impl Numbers {
+    pub(crate) fn new(clients_max: usize) -> Self {
+        Self {
+            last: std::sync::atomic::AtomicU64::new(0),
+            places: Arc::new(Semaphore::new(clients_max)),
+        }
+    }
+
+    fn next(&self) -> ClientId {
+        ClientId(self.last.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1)
+    }
+}
+
+struct Connection {
+    client: ClientId,
+    stream: TcpStream,
+    outbox: Arc<Outbox>,
+    events: mpsc::Sender<ClientEvent>,
+}
+
+/// How reading ended.
+enum Ended {
+    /// The driver is gone.
+    Abandoned,
+    Broken(RequestError),
+    /// The client's side is closed.
+    Closed,
+    /// The driver ordered the end.
+    Ordered,
+}
+
+impl Connection {
+    async fn serve(mut self) {
+        if let Err(error) = prepare(&self.stream) {
+            debug!(client = ?self.client, %error, "could not prepare a socket");
+        }
+        let ended = self.converse().await;
+        let client = self.client;
+        let event = match ended {
+            // The driver hears of it as well, so that the engine forgets the client.
+            Ended::Closed | Ended::Ordered => ClientEvent::Left { client },
+            Ended::Broken(error) => ClientEvent::Broken { client, error },
+            Ended::Abandoned => return,
+        };
+        if self.events.send(event).await.is_err() {
+            return;
+        }
+        self.finish().await;
+    }
+
+    /// Reads and writes by turns until one side ends.
+    async fn converse(&mut self) -> Ended {
+        let mut decoder = RequestDecoder::new(RequestLimit::default());
+        let mut buffer = BytesMut::new();
+        loop {
+            match self.outbox.next() {
+                Work::Close => return Ended::Ordered,
+                Work::Write(chunk) => {
+                    if self.write(&chunk).await.is_err() {
+                        return Ended::Closed;
+                    }
+                    continue;
+                }
+                Work::Idle => {}
+            }
+            match decoder.decode(&mut buffer) {
+                Ok(Some(words)) => {
+                    let asked = ClientEvent::Asked {
+                        client: self.client,
+                        words,
+                    };
+                    if self.events.send(asked).await.is_err() {
+                        return Ended::Abandoned;
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => return Ended::Broken(error),
+            }
+            if buffer.is_empty() {
+                // Ten thousand idle clients should cost sockets, not buffers.
+                buffer = BytesMut::new();
+            }
+            tokio::select! {
+                biased;
+                () = self.outbox.woken() => {}
+                ready = self.stream.readable() => {
+                    if ready.is_err() || !read(&self.stream, &mut buffer) {
+                        return Ended::Closed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what is still owed after reading ended, until the driver orders the end.
+    async fn finish(&mut self) {
+        loop {
+            match self.outbox.next() {
+                Work::Close => return,
+                Work::Idle => self.outbox.woken().await,
+                Work::Write(chunk) => {
+                    if self.write(&chunk).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        tokio::select! {
+            biased;
+            () = self.outbox.cut() => Err(io::ErrorKind::ConnectionAborted.into()),
+            written = self.stream.write_all(chunk) => written,
+        }
+    }
+}
+
+/// Takes what the socket has; false when there will never be more.
+fn read(stream: &TcpStream, buffer: &mut BytesMut) -> bool {
+    buffer.reserve(READ_BYTES);
+    match stream.try_read_buf(buffer) {
+        Ok(read) => read > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 3);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}

@@ -1,0 +1,302 @@
+//! The one task that owns the engine: waits for one thing to happen, tells the engine, carries out
+//! everything the engine wants, and waits again.
+//!
+//! Decides nothing about the protocol. Promises the engine that all outputs are taken before the
+//! next input, that `tick` comes no later than its deadline while the process may run, and that a
+//! state is acknowledged only when it is durable. Logs no input or output whole: some hold passwords.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duke_core::{ClientId, Engine, Input, LinkId, Output, Time};
+use duke_resp::{Frame, Protocol, RequestError, encode};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+
+use crate::client::ClientEvent;
+use crate::link::{Link, LinkEvent};
+use crate::outbox::{End, Outbox};
+use crate::ready::Ready;
+use crate::store::Store;
+
+/// How long a connection attempt may take; a lost first packet alone costs a second.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(1500);
+/// Requests taken while a state waits to become durable. Beyond it clients wait in their sockets,
+/// so a disk that hangs cannot make answers pile up without bound.
+const HELD_REQUESTS_MAX: usize = 4096;
+
+/// Everything the driver listens to.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) clients: mpsc::Receiver<ClientEvent>,
+    pub(crate) links: mpsc::Receiver<LinkEvent>,
+    /// Sequences that became durable.
+    pub(crate) durable: mpsc::UnboundedReceiver<u64>,
+}
+
+/// The engine and everything it acts upon.
+pub(crate) struct Driver {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    /// None if no readiness port was configured.
+    pub(crate) ready: Option<Ready>,
+    pub(crate) link_events: mpsc::Sender<LinkEvent>,
+    clients: HashMap<ClientId, Client>,
+    links: HashMap<LinkId, Link>,
+    /// Clients that were cut off and of which the engine is still to hear.
+    dropped: Vec<ClientId>,
+    /// The clock's zero.
+    begin: Instant,
+    persisting: Option<u64>,
+    held_requests: usize,
+}
+
+struct Client {
+    outbox: Arc<Outbox>,
+    protocol: Protocol,
+}
+
+/// Why the driver ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ended {
+    /// The engine was asked to shut down.
+    Shutdown,
+    /// A source of events closed, which happens only when the runtime is torn down.
+    Torn,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        engine: Engine,
+        store: Store,
+        ready: Option<Ready>,
+        link_events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
+        Self {
+            engine,
+            store,
+            ready,
+            link_events,
+            clients: HashMap::new(),
+            links: HashMap::new(),
+            dropped: Vec::new(),
+            begin: Instant::now(),
+            persisting: None,
+            held_requests: 0,
+        }
+    }
+
+    /// Runs until the engine shuts down.
+    ///
+    /// The clock comes first, then what was asked for (disk, links), and clients last: however many
+    /// there are, they cannot delay a failover.
+    pub(crate) async fn run(mut self, mut sources: Sources) -> Ended {
+        let mut timer = pin!(sleep_until(self.begin));
+        let mut armed = self.begin;
+        let mut ticked = self.begin;
+        loop {
+            if self.drain() {
+                return Ended::Shutdown;
+            }
+            let deadline = self.deadline(ticked);
+            if let Some(deadline) = deadline
+                && deadline != armed
+            {
+                armed = deadline;
+                timer.as_mut().reset(deadline);
+            }
+            let taking = self.held_requests < HELD_REQUESTS_MAX;
+            tokio::select! {
+                biased;
+                () = &mut timer, if deadline.is_some() => {
+                    ticked = Instant::now();
+                    self.engine.tick(self.now());
+                }
+                Some(sequence) = sources.durable.recv() => self.acknowledge(sequence),
+                Some(event) = sources.links.recv() => self.link_event(event),
+                Some(event) = sources.clients.recv(), if taking => self.client_event(event),
+                else => return Ended::Torn,
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        let elapsed = self.begin.elapsed().as_millis();
+        Time::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// When the engine is to be told the time; never twice within a millisecond, its own unit.
+    fn deadline(&self, ticked: Instant) -> Option<Instant> {
+        let deadline = self.begin + Duration::from_millis(self.engine.deadline()?.as_millis());
+        Some(deadline.max(ticked + Duration::from_millis(1)))
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.now();
+        self.engine.handle(now, input);
+    }
+
+    fn acknowledge(&mut self, sequence: u64) {
+        if self.persisting.is_some_and(|last| last <= sequence) {
+            self.persisting = None;
+            self.held_requests = 0;
+        }
+        self.handle(Input::Persisted { sequence });
+    }
+
+    fn link_event(&mut self, event: LinkEvent) {
+        let (LinkEvent::Down { link, .. }
+        | LinkEvent::Replied { link, .. }
+        | LinkEvent::Up { link }) = event;
+        // What a link said before it was disconnected may still be under way.
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        match event {
+            LinkEvent::Down { link, error } => {
+                self.links.remove(&link);
+                self.handle(Input::LinkDown { link, error });
+            }
+            LinkEvent::Replied {
+                link,
+                request,
+                reply,
+            } => {
+                self.handle(Input::Replied {
+                    link,
+                    request,
+                    reply,
+                });
+            }
+            LinkEvent::Up { link } => self.handle(Input::LinkUp { link }),
+        }
+    }
+
+    fn client_event(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Asked { client, words } => {
+                if self.clients.contains_key(&client) {
+                    self.held_requests += usize::from(self.persisting.is_some());
+                    self.handle(Input::Asked { client, words });
+                }
+            }
+            ClientEvent::Broken { client, error } => {
+                if self.forget(client) {
+                    if error != RequestError::ForeignProtocol {
+                        self.answer(client, &Frame::error(format!("ERR {error}")));
+                    }
+                    self.close(client, End::Flushed);
+                }
+            }
+            ClientEvent::Joined {
+                client,
+                address,
+                outbox,
+            } => {
+                self.clients.insert(
+                    client,
+                    Client {
+                        outbox,
+                        protocol: Protocol::Resp2,
+                    },
+                );
+                self.handle(Input::Joined { client, address });
+            }
+            ClientEvent::Left { client } => {
+                if self.forget(client) {
+                    self.close(client, End::Flushed);
+                }
+            }
+        }
+    }
+
+    /// Tells the engine that a client is gone, after all it is still owed was taken; false if
+    /// nobody knows the client any more.
+    fn forget(&mut self, client: ClientId) -> bool {
+        if !self.clients.contains_key(&client) {
+            return false;
+        }
+        self.handle(Input::Left { client });
+        true
+    }
+
+    /// Carries out everything the engine wants; true if that is the end.
+    fn drain(&mut self) -> bool {
+        loop {
+            while let Some(output) = self.engine.poll() {
+                if self.carry_out(output) {
+                    return true;
+                }
+            }
+            // Clients dropped meanwhile are inputs like any other: one, then all its outputs.
+            let Some(client) = self.dropped.pop() else {
+                return false;
+            };
+            self.handle(Input::Left { client });
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) -> bool {
+        match output {
+            Output::Answer { client, reply } => self.answer(client, &reply),
+            Output::Close { client } => self.close(client, End::Flushed),
+            Output::Connect { link, address } => {
+                let events = self.link_events.clone();
+                let started = Link::start(link, address, CONNECT_PATIENCE, events);
+                self.links.insert(link, started);
+            }
+            Output::Disconnect { link } => drop(self.links.remove(&link)),
+            Output::Persist { sequence, text } => {
+                self.persisting = Some(sequence);
+                self.store.save(sequence, text);
+            }
+            Output::Protocol { client, protocol } => {
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.protocol = protocol;
+                }
+            }
+            Output::Ready(ready) => {
+                if let Some(port) = &mut self.ready {
+                    port.set(ready);
+                }
+            }
+            Output::Request {
+                link,
+                request,
+                words,
+            } => {
+                if let Some(link) = self.links.get(&link) {
+                    link.send(request, words);
+                }
+            }
+            Output::Shutdown => {
+                info!("was told to shut down");
+                return true;
+            }
+        }
+        false
+    }
+
+    fn answer(&mut self, client: ClientId, reply: &Frame) {
+        let Some(Client { outbox, protocol }) = self.clients.get(&client) else {
+            return;
+        };
+        if outbox
+            .append(|buffer| encode(reply, *protocol, buffer))
+            .is_err()
+        {
+            debug!(?client, "dropped a client that does not read");
+            self.close(client, End::Cut);
+            self.dropped.push(client);
+        }
+    }
+
+    fn close(&mut self, client: ClientId, end: End) {
+        if let Some(client) = self.clients.remove(&client) {
+            client.outbox.finish(end);
+        }
+    }
+}

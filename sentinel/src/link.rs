@@ -1,0 +1,373 @@
+//! Outgoing connections to data nodes and other Dukes.
+//!
+//! Connects once, writes the engine's commands without waiting for answers, and matches replies to
+//! requests in order. When to connect, what to say and when to give up is the engine's business;
+//! every end is reported to it as a typed reason, and a connection that ended stays ended.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use duke_core::{LinkError, LinkId, RequestId};
+use duke_resp::{Frame, Protocol, ReplyDecoder, ReplyLimit, encode};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::outbox::{End, Outbox, Work};
+
+/// Commands that may pile up for one peer, in bytes; the engine gives up long before.
+const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// What happens on outgoing connections, in order for each of them.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// The connection ended, or never came to be.
+    Down { link: LinkId, error: LinkError },
+    /// The answer to a request.
+    Replied {
+        link: LinkId,
+        request: RequestId,
+        reply: Frame,
+    },
+    /// The connection stands.
+    Up { link: LinkId },
+}
+
+/// One outgoing connection; dropping it closes the socket without a report.
+#[derive(Debug)]
+pub(crate) struct Link {
+    outbox: Arc<Outbox>,
+    waiting: Arc<Waiting>,
+    task: AbortHandle,
+}
+
+/// Requests whose replies are still to come, oldest first.
+type Waiting = Mutex<VecDeque<RequestId>>;
+
+impl Link {
+    /// Starts to connect to `address`; gives up after `patience`.
+    pub(crate) fn start(
+        link: LinkId,
+        address: SocketAddr,
+        patience: Duration,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
+        let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
+        let waiting = Arc::new(Waiting::default());
+        let connection = Connection {
+            link,
+            outbox: Arc::clone(&outbox),
+            waiting: Arc::clone(&waiting),
+            events,
+        };
+        let task = tokio::spawn(connection.run(address, patience)).abort_handle();
+        Self {
+            outbox,
+            waiting,
+            task,
+        }
+    }
+
+    /// Sends `words`; the reply comes back under `request`.
+    pub(crate) fn send(&self, request: RequestId, words: Vec<Bytes>) {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(request);
+        let command = Frame::command(words);
+        // An overflow cuts the connection, whose task reports it.
+        let appended = self
+            .outbox
+            .append(|buffer| encode(&command, Protocol::Resp2, buffer));
+        if appended.is_err() {
+            debug!(?request, "cut a link whose peer does not read");
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.outbox.finish(End::Cut);
+        self.task.abort();
+    }
+}
+
+struct Connection {
+    link: LinkId,
+    outbox: Arc<Outbox>,
+    waiting: Arc<Waiting>,
+    events: mpsc::Sender<LinkEvent>,
+}
+
+impl Connection {
+    async fn run(self, address: SocketAddr, patience: Duration) {
+        let error = match timeout(patience, TcpStream::connect(address)).await {
+            Err(_) => LinkError::TimedOut,
+            Ok(Err(error)) => reason(&error),
+            Ok(Ok(stream)) => {
+                if self.report(LinkEvent::Up { link: self.link }).await {
+                    self.converse(stream).await
+                } else {
+                    return;
+                }
+            }
+        };
+        debug!(link = ?self.link, %address, ?error, "a link ended");
+        self.report(LinkEvent::Down {
+            link: self.link,
+            error,
+        })
+        .await;
+    }
+
+    /// Writes and reads by turns until the connection ends.
+    async fn converse(&self, mut stream: TcpStream) -> LinkError {
+        if let Err(error) = stream.set_nodelay(true) {
+            return reason(&error);
+        }
+        let mut decoder = ReplyDecoder::new(ReplyLimit::default());
+        let mut buffer = BytesMut::new();
+        loop {
+            match self.outbox.next() {
+                Work::Close => return LinkError::Overflow,
+                Work::Write(chunk) => {
+                    let written = tokio::select! {
+                        biased;
+                        () = self.outbox.cut() => return LinkError::Overflow,
+                        written = stream.write_all(&chunk) => written,
+                    };
+                    if let Err(error) = written {
+                        return reason(&error);
+                    }
+                    continue;
+                }
+                Work::Idle => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.outbox.woken() => {}
+                ready = stream.readable() => {
+                    let taken = ready.and_then(|()| read(&stream, &mut buffer));
+                    let delivered = self.deliver(&mut decoder, &mut buffer).await;
+                    if let Err(error) = taken {
+                        return reason(&error);
+                    }
+                    if let Err(error) = delivered {
+                        return error;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands every whole reply to the engine under the request it answers.
+    async fn deliver(
+        &self,
+        decoder: &mut ReplyDecoder,
+        buffer: &mut BytesMut,
+    ) -> Result<(), LinkError> {
+        loop {
+            let reply = match decoder.decode(buffer) {
+                Ok(Some(reply)) => reply,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    debug!(link = ?self.link, %error, "received no reply but junk");
+                    return Err(LinkError::Protocol);
+                }
+            };
+            let request = self
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            // A server that speaks unasked is none of ours.
+            let request = request.ok_or(LinkError::Protocol)?;
+            if !self
+                .report(LinkEvent::Replied {
+                    link: self.link,
+                    request,
+                    reply,
+                })
+                .await
+            {
+                return Err(LinkError::Closed);
+            }
+        }
+    }
+
+    /// False when the driver is gone.
+    async fn report(&self, event: LinkEvent) -> bool {
+        self.events.send(event).await.is_ok()
+    }
+}
+
+/// Takes what the socket has.
+fn read(stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<()> {
+    buffer.reserve(READ_BYTES);
+    match stream.try_read_buf(buffer) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The typed reason for an error of the operating system.
+fn reason(error: &io::Error) -> LinkError {
+    use io::ErrorKind as Kind;
+    let kind = error.kind();
+    let is = |kinds: &[Kind]| kinds.contains(&kind);
+    if is(&[Kind::ConnectionRefused]) {
+        LinkError::Refused
+    } else if is(&[
+        Kind::ConnectionReset,
+        Kind::ConnectionAborted,
+        Kind::BrokenPipe,
+    ]) {
+        LinkError::Reset
+    } else if is(&[Kind::UnexpectedEof]) {
+        LinkError::Closed
+    } else if is(&[Kind::TimedOut]) {
+        LinkError::TimedOut
+    } else if is(&[Kind::HostUnreachable, Kind::NetworkUnreachable]) {
+        LinkError::Unreachable
+    } else {
+        LinkError::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Peer {
+        link: Link,
+        events: mpsc::Receiver<LinkEvent>,
+        stream: TcpStream,
+    }
+
+    /// A link that stands, and the other end of it.
+    async fn peer() -> Peer {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (sender, mut events) = mpsc::channel(8);
+        let link = Link::start(LinkId(1), listener.local_addr().unwrap(), PATIENCE, sender);
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(matches!(
+            events.recv().await,
+            Some(LinkEvent::Up { link: LinkId(1) })
+        ));
+        Peer {
+            link,
+            events,
+            stream,
+        }
+    }
+
+    async fn end(events: &mut mpsc::Receiver<LinkEvent>) -> LinkError {
+        loop {
+            if let LinkEvent::Down { error, .. } = events.recv().await.unwrap() {
+                return error;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn replies_come_back_under_the_requests_they_answer() {
+        let Peer {
+            link,
+            mut events,
+            mut stream,
+        } = peer().await;
+        link.send(RequestId(7), vec![Bytes::from_static(b"PING")]);
+        link.send(RequestId(9), vec![Bytes::from_static(b"ROLE")]);
+        let mut sent = [0; 28];
+        stream.read_exact(&mut sent).await.unwrap();
+        assert_eq!(&sent, b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nROLE\r\n");
+        for piece in [b"+PO".as_slice(), b"NG\r\n-ERR", b" no\r\n"] {
+            stream.write_all(piece).await.unwrap();
+        }
+        let mut replies = Vec::new();
+        while replies.len() < 2 {
+            if let Some(LinkEvent::Replied { request, reply, .. }) = events.recv().await {
+                replies.push((request, reply));
+            }
+        }
+        let expected = [Frame::simple("PONG"), Frame::error("ERR no")];
+        assert_eq!(
+            replies,
+            [RequestId(7), RequestId(9)]
+                .into_iter()
+                .zip(expected)
+                .collect::<Vec<_>>()
+        );
+        drop(stream);
+        assert_eq!(end(&mut events).await, LinkError::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_port_nobody_listens_on_refuses() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let (sender, mut events) = mpsc::channel(8);
+        let _link = Link::start(LinkId(1), address, PATIENCE, sender);
+        assert_eq!(end(&mut events).await, LinkError::Refused);
+    }
+
+    #[tokio::test]
+    async fn a_killed_peer_is_a_reset() {
+        let Peer {
+            link: _link,
+            mut events,
+            stream,
+        } = peer().await;
+        // What the kernel does to the sockets of a process that leaves data unread.
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        assert_eq!(end(&mut events).await, LinkError::Reset);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_speaks_unasked_or_junk_is_left() {
+        for words in ["+PONG\r\n", "SSH-2.0\r\n"] {
+            let Peer {
+                link: _link,
+                mut events,
+                mut stream,
+            } = peer().await;
+            stream.write_all(words.as_bytes()).await.unwrap();
+            assert_eq!(end(&mut events).await, LinkError::Protocol, "{words}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_reads_is_left() {
+        let Peer {
+            link,
+            mut events,
+            stream: _stream,
+        } = peer().await;
+        let word = Bytes::from(vec![b'x'; OUTBOX_BYTES_MAX / 2]);
+        for request in 0..64 {
+            link.send(RequestId(request), vec![word.clone()]);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(end(&mut events).await, LinkError::Overflow);
+    }
+}

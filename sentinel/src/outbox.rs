@@ -1,0 +1,163 @@
+//! Bytes on their way out of one connection.
+//!
+//! The driver appends and never waits; the connection's own task writes. What piles up is bounded:
+//! whoever does not read loses the connection, and nobody else notices.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
+use tokio::sync::Notify;
+
+/// A bounded queue of bytes between the driver and one connection.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    limit_bytes: usize,
+    state: Mutex<State>,
+    /// Something was appended, or the end was ordered.
+    woken: Notify,
+    /// The connection is to be closed without writing any more.
+    cut: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: BytesMut,
+    /// Bytes handed to the socket that it did not take yet.
+    writing: usize,
+    end: Option<End>,
+}
+
+/// How a connection is to be closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// After everything appended so far was written.
+    Flushed,
+    /// At once.
+    Cut,
+}
+
+/// What the connection's task is to do next.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Work {
+    Close,
+    Idle,
+    Write(BytesMut),
+}
+
+/// More piled up than the limit; the connection is being cut.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Overflow;
+
+impl Outbox {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        let state = Mutex::new(State::default());
+        Self {
+            limit_bytes,
+            state,
+            woken: Notify::new(),
+            cut: Notify::new(),
+        }
+    }
+
+    /// Lets `print` append to what is to be written.
+    pub(crate) fn append(&self, print: impl FnOnce(&mut BytesMut)) -> Result<(), Overflow> {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return Ok(());
+        }
+        print(&mut state.pending);
+        let overflow = state.pending.len() + state.writing > self.limit_bytes;
+        drop(state);
+        if overflow {
+            self.finish(End::Cut);
+            return Err(Overflow);
+        }
+        self.woken.notify_one();
+        Ok(())
+    }
+
+    /// Orders the connection to be closed; a cut overrules a flush.
+    pub(crate) fn finish(&self, end: End) {
+        let mut state = self.lock();
+        if state.end != Some(End::Cut) {
+            state.end = Some(end);
+        }
+        if end == End::Cut {
+            state.pending = BytesMut::new();
+        }
+        drop(state);
+        if end == End::Cut {
+            self.cut.notify_one();
+        }
+        self.woken.notify_one();
+    }
+
+    /// What is to be done now; the chunk given last counts as written.
+    pub(crate) fn next(&self) -> Work {
+        let mut state = self.lock();
+        state.writing = 0;
+        if state.end == Some(End::Cut) {
+            return Work::Close;
+        }
+        if !state.pending.is_empty() {
+            let chunk = std::mem::take(&mut state.pending);
+            state.writing = chunk.len();
+            return Work::Write(chunk);
+        }
+        if state.end.is_some() {
+            Work::Close
+        } else {
+            Work::Idle
+        }
+    }
+
+    /// Waits until [`Outbox::next`] may have something to do.
+    pub(crate) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// Waits until the connection is to be cut.
+    pub(crate) async fn cut(&self) {
+        self.cut.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic ends the process; a poisoned lock is never met.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_out_in_order_and_then_the_end() {
+        let outbox = Outbox::new(100);
+        assert_eq!(outbox.next(), Work::Idle);
+        outbox
+            .append(|buffer| buffer.extend_from_slice(b"ab"))
+            .unwrap();
+        outbox
+            .append(|buffer| buffer.extend_from_slice(b"c"))
+            .unwrap();
+        outbox.finish(End::Flushed);
+        outbox
+            .append(|buffer| buffer.extend_from_slice(b"late"))
+            .unwrap();
+        assert_eq!(outbox.next(), Work::Write(BytesMut::from(&b"abc"[..])));
+        assert_eq!(outbox.next(), Work::Close);
+    }
+
+    #[test]
+    fn what_the_socket_did_not_take_counts_against_the_limit() {
+        let outbox = Outbox::new(4);
+        outbox
+            .append(|buffer| buffer.extend_from_slice(b"abc"))
+            .unwrap();
+        assert!(matches!(outbox.next(), Work::Write(_)));
+        let late = outbox.append(|buffer| buffer.extend_from_slice(b"de"));
+        assert_eq!(late, Err(Overflow));
+        assert_eq!(outbox.next(), Work::Close);
+    }
+}

@@ -1,0 +1,183 @@
+//! From a command line to a running Duke.
+//!
+//! Decides the order of a start: read the configuration, the passwords and the state; open every
+//! listening socket; only then may anything be written or anybody be contacted. A second Duke on a
+//! busy port thus ends without having touched a thing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use duke_core::config::{self, ConfigError, Settings};
+use duke_core::{Durable, DurableError, Engine, Secrets, Time};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::client::{Numbers, accept};
+use crate::driver::{Driver, Sources};
+use crate::listener::listen;
+use crate::ready::Ready;
+use crate::secret::{self, SecretError};
+use crate::store::{self, Store, StoreError};
+
+/// Events that may wait for the driver from each side before their senders do.
+const EVENTS_MAX: usize = 1024;
+/// Files Duke needs besides those of its clients: links, state, listeners.
+const RESERVED_FILES: usize = 64;
+
+/// Why Duke could not start.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A line of the configuration that cannot be obeyed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address that cannot be listened on.
+    #[error("Failed listening on port {port} (TCP), aborting: {reason}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// Which address, and what the operating system said.
+        reason: String,
+    },
+    /// The signals of the operating system cannot be heard.
+    #[error("cannot listen to signals")]
+    Signal(#[source] io::Error),
+    /// A password that cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A state that is whole but makes no sense.
+    #[error("the state file {}: {source}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What makes no sense.
+        source: DurableError,
+    },
+    /// A state file that cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The configuration file cannot be read.
+    #[error("Fatal error, can't open config file '{}': {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Runs Duke with the configuration file at `config` and further `lines` of configuration.
+///
+/// Returns when Duke was told to end.
+///
+/// # Errors
+///
+/// Anything that keeps Duke from starting; nothing was written then.
+pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    let settings = configure(config, lines)?;
+    let driver = assemble(settings)?;
+    tokio::select! {
+        _ = terminate.recv() => info!(signal = "SIGTERM", "ended"),
+        _ = interrupt.recv() => info!(signal = "SIGINT", "ended"),
+        () = driver => {}
+    }
+    Ok(())
+}
+
+/// Reads the configuration: the file's lines, then those of the command line.
+fn configure(path: &Path, lines: &[String]) -> Result<Settings, RunError> {
+    let mut text = fs::read_to_string(path).map_err(|source| RunError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    for line in lines {
+        text.push('\n');
+        text.push_str(line);
+    }
+    Ok(config::parse(&text)?)
+}
+
+/// Opens every socket, then starts all tasks; the returned future is the driver.
+fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
+    let secrets = secrets(&settings.users)?;
+    let kept = remember(&settings.state)?;
+    let listeners = listen(&settings.bind, settings.port).map_err(|error| RunError::Listen {
+        port: settings.port,
+        reason: error.to_string(),
+    })?;
+
+    let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
+    let (link_sender, links) = mpsc::channel(EVENTS_MAX);
+    let (durable_sender, durable) = mpsc::unbounded_channel();
+    let numbers = Arc::new(Numbers::new(places(settings.clients_max)));
+    for listener in listeners {
+        tokio::spawn(accept(
+            listener,
+            Arc::clone(&numbers),
+            client_sender.clone(),
+        ));
+    }
+    info!(port = settings.port, kept = kept.is_some(), "started");
+    let store = Store::start(settings.state.clone(), durable_sender);
+    let ready = settings
+        .ready_port
+        .map(|port| Ready::new(settings.bind.clone(), port));
+    let engine = Engine::new(settings, secrets, kept, rand::random(), Time::default());
+    let driver = Driver::new(engine, store, ready, link_sender);
+    Ok(async move {
+        let ended = driver
+            .run(Sources {
+                clients,
+                links,
+                durable,
+            })
+            .await;
+        info!(?ended, "ended");
+    })
+}
+
+/// The passwords of all users; none without a folder, and then nobody can log in.
+fn secrets(folder: &Path) -> Result<Secrets, SecretError> {
+    if folder.as_os_str().is_empty() {
+        return Ok(Secrets::default());
+    }
+    Ok(Secrets {
+        data: secret::read(folder, "duke")?,
+        admin: secret::read(folder, "operator")?,
+        peer: secret::read(folder, "peer")?,
+    })
+}
+
+/// What an earlier process made durable, if there was one.
+fn remember(path: &Path) -> Result<Option<Durable>, RunError> {
+    let Some(text) = store::load(path)? else {
+        return Ok(None);
+    };
+    let kept = Durable::read(&text);
+    kept.map(Some).map_err(|source| RunError::State {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// How many clients there may be, given how many files the system lets us open.
+fn places(wanted: usize) -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let files = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    let most = files.map_or(wanted, |files| files.saturating_sub(RESERVED_FILES));
+    if most < wanted {
+        warn!(
+            wanted,
+            most, "the limit of open files allows fewer clients than wanted"
+        );
+    }
+    wanted.min(most)
+}
