@@ -22,7 +22,7 @@ pub const DATA_FOLDER: &str = "/data";
 /// The text of duke.conf.
 #[must_use]
 pub fn text(duke: &Duke) -> String {
-    let mut text = format!(
+    let head = format!(
         "# Made by the pipeline-operator, which overwrites changes.\n\
          port {DUKE_PORT}\n\
          dir {DATA_FOLDER}\n\
@@ -31,10 +31,11 @@ pub fn text(duke: &Duke) -> String {
          duke users {USERS_FOLDER}\n\
          duke ready-port {DUKE_READY_PORT}\n"
     );
-    for (option, value) in &duke.settings {
-        text += &format!("sentinel {option} {MASTER_NAME} {value}\n");
-    }
-    text
+    let settings = duke
+        .settings
+        .iter()
+        .map(|(option, value)| format!("sentinel {option} {MASTER_NAME} {value}\n"));
+    std::iter::once(head).chain(settings).collect()
 }
 
 /// The ConfigMap of the Dukes.

@@ -30,7 +30,7 @@ const SECRET_MODE: i32 = 0o440;
 #[must_use]
 pub fn spec(pipeline: &str, component: Component, placement: &Placement, user: i64) -> PodSpec {
     PodSpec {
-        affinity: affinity(pipeline, component, placement),
+        affinity: Some(affinity(pipeline, component, placement)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
@@ -61,7 +61,7 @@ pub fn spec(pipeline: &str, component: Component, placement: &Placement, user: i
 ///
 /// Pods of a kind avoid each other's nodes, unless the user said what else to avoid; if they must
 /// never share one, that is required besides whatever the user said.
-fn affinity(pipeline: &str, component: Component, placement: &Placement) -> Option<Affinity> {
+fn affinity(pipeline: &str, component: Component, placement: &Placement) -> Affinity {
     let Placement {
         node_affinity,
         pod_affinity,
@@ -91,11 +91,11 @@ fn affinity(pipeline: &str, component: Component, placement: &Placement) -> Opti
             ..PodAntiAffinity::default()
         });
     }
-    Some(Affinity {
+    Affinity {
         node_affinity: node_affinity.clone(),
         pod_affinity: pod_affinity.clone(),
         pod_anti_affinity: anti,
-    })
+    }
 }
 
 /// Selects the pods of a kind.

@@ -25,7 +25,7 @@ pub const DATA_FOLDER: &str = "/data";
 /// The text of redis.conf.
 #[must_use]
 pub fn text(data: &Data) -> String {
-    let mut text = format!(
+    let head = format!(
         "# Made by the pipeline-operator, which overwrites changes. Servers start as replicas of\n\
          # nothing; the Dukes give them their roles.\n\
          port {REDIS_PORT}\n\
@@ -36,17 +36,21 @@ pub fn text(data: &Data) -> String {
          include {USERS_FOLDER}/replication.conf\n"
     );
     let is_custom = |name: &str| data.custom.iter().any(|directive| directive.name == name);
-    for (name, value) in OURS.iter().filter(|(name, _)| !is_custom(name)) {
-        text += &format!("{name} {value}\n");
-    }
-    if !data.custom.is_empty() {
-        text += "# From spec.pipeline.customConfig.\n";
-    }
-    for directive in &data.custom {
-        text += &directive.line;
-        text.push('\n');
-    }
-    text
+    let ours = OURS
+        .iter()
+        .filter(|(name, _)| !is_custom(name))
+        .map(|(name, value)| format!("{name} {value}\n"));
+    let title = "# From spec.pipeline.customConfig.\n".to_owned();
+    let title = (!data.custom.is_empty()).then_some(title);
+    let custom = data
+        .custom
+        .iter()
+        .map(|directive| format!("{}\n", directive.line));
+    std::iter::once(head)
+        .chain(ours)
+        .chain(title)
+        .chain(custom)
+        .collect()
 }
 
 /// The ConfigMap of the data servers.

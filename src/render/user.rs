@@ -102,7 +102,9 @@ impl Passwords {
 /// The rights of the user that needs no password: all data, and nothing that takes the group over.
 ///
 /// Everything is allowed but what changes who follows whom, streams the data set out, stops or
-/// blocks the server, changes its users or its configuration, or cuts others' connections.
+/// blocks the server, changes its users or its configuration, or cuts others' connections. Reading
+/// the configuration is allowed, because clients do it; it shows the password that replicas show to
+/// their master, which buys no more than the data that this user may read anyway.
 const DEFAULT_RIGHTS: &str = "~* &* +@all -replicaof -slaveof -failover -psync -sync -replconf \
      -shutdown -debug -module -cluster -acl +acl|whoami -config +config|get +config|help \
      +config|resetstat -client|kill -client|pause -client|unpause";
@@ -125,7 +127,9 @@ const EXPORTER_RIGHTS: &str = "+ping +info +config|get +client|list +client|setn
 /// The servers' users as an ACL file.
 #[must_use]
 pub fn users_acl(passwords: &Passwords) -> String {
-    let mut text = format!("user default on nopass sanitize-payload {DEFAULT_RIGHTS}\n");
+    let mut lines = vec![format!(
+        "user default on nopass sanitize-payload {DEFAULT_RIGHTS}\n"
+    )];
     for (identity, rights) in [
         (Identity::Duke, DUKE_RIGHTS),
         (Identity::Replica, REPLICA_RIGHTS),
@@ -134,9 +138,24 @@ pub fn users_acl(passwords: &Passwords) -> String {
     ] {
         let hash = hex(&Sha256::digest(passwords.of(identity).as_bytes()));
         let user = identity.key();
-        text += &format!("user {user} on #{hash} resetkeys resetchannels -@all {rights}\n");
+        lines.push(format!(
+            "user {user} on #{hash} resetkeys resetchannels -@all {rights}\n"
+        ));
     }
-    text
+    lines.concat()
+}
+
+/// The exporter's password file: a password by address.
+///
+/// Older exporters look for the address as they were given it (1.45 does), newer ones for the
+/// address with the user in it (1.69 does). Either stays the default user without a word when it
+/// finds nothing, so both are there.
+fn exporter_json(password: &str) -> String {
+    let user = Identity::Exporter.key();
+    format!(
+        "{{\"redis://localhost:{REDIS_PORT}\":\"{password}\",\
+         \"redis://{user}@localhost:{REDIS_PORT}\":\"{password}\"}}\n"
+    )
 }
 
 /// The Secret of a Pipeline's system users.
@@ -159,11 +178,7 @@ pub fn secret(resolved: &Resolved, passwords: &Passwords) -> Secret {
     let exporter = Identity::Exporter;
     data.insert(
         EXPORTER_JSON.to_owned(),
-        format!(
-            "{{\"redis://{}@localhost:{REDIS_PORT}\":\"{}\"}}\n",
-            exporter.key(),
-            passwords.of(exporter),
-        ),
+        exporter_json(passwords.of(exporter)),
     );
     Secret {
         data: Some(
