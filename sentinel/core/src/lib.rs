@@ -1,1 +1,64 @@
-//! Placeholder header.
+//! The engine of Duke: a state machine that decides who is master, without doing any I/O.
+//!
+//! It opens no socket, reads no clock, no environment and no file, and starts no thread. Whatever
+//! happens to a Duke is an [`Input`]; whatever it wants done is an [`Output`]. Time is an argument,
+//! randomness is seeded by the caller, so the same inputs always give the same outputs.
+//!
+//! # The driver's duties
+//!
+//! 1. Create the engine with [`Engine::new`].
+//! 2. Tell it each thing that happens with [`Engine::handle`], and call [`Engine::tick`] no later
+//!    than [`Engine::deadline`].
+//! 3. After each of these take outputs with [`Engine::poll`] until there are none, in order, before
+//!    the next input.
+//! 4. Make a [`Output::Persist`] durable, then say so with [`Input::Persisted`]. Until then `poll`
+//!    gives nothing that came after it: a vote leaves only when it is on disk.
+//!
+//! ```
+//! use duke_core::{Durable, Engine, Input, Output, Secrets, Time, config};
+//!
+//! let settings = config::parse("duke group mymaster\nduke state /data/duke.state\n").unwrap();
+//! let mut engine = Engine::new(settings, Secrets::default(), None::<Durable>, 42, Time::default());
+//! while let Some(output) = engine.poll() {
+//!     if let Output::Persist { sequence, text: _ } = output {
+//!         engine.handle(Time::default(), Input::Persisted { sequence });
+//!     }
+//! }
+//! assert!(engine.deadline().is_none(), "a Duke that was told nothing has nothing to wait for");
+//! ```
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing
+    )
+)]
+
+mod command;
+pub mod config;
+mod durable;
+mod election;
+mod engine;
+mod event;
+mod failover;
+mod id;
+mod info;
+mod input;
+mod link;
+mod liveness;
+mod member;
+mod node;
+mod output;
+mod secret;
+mod session;
+mod time;
+
+pub use durable::{Durable, DurableError, Member};
+pub use engine::Engine;
+pub use id::{ClientId, LinkId, RequestId};
+pub use input::{Input, LinkError};
+pub use output::Output;
+pub use secret::Secrets;
+pub use time::Time;

@@ -1,0 +1,394 @@
+//! The commands a Duke takes: the names, who may use them, and the short ones themselves.
+//!
+//! Error texts, reply shapes and the order of fields are Sentinel's, because clients and tools
+//! depend on them.
+
+mod duke;
+mod report;
+mod sentinel;
+
+use std::fmt::Write as _;
+
+use duke_resp::{Frame, Protocol};
+
+use crate::{
+    engine::Engine,
+    id::ClientId,
+    member::Hello,
+    output::Output,
+    session::{Right, Words, no_permission, wrong_arity},
+    time::millis,
+};
+
+/// Where Dukes tell each other of themselves.
+const HELLO_CHANNEL: &str = "__sentinel__:hello";
+/// Subscriptions a client may have.
+const SUBSCRIPTIONS_MAX: usize = 1024;
+/// The longest name a client may give itself, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+/// Every command there is, for COMMAND.
+const COMMANDS: &[&str] = &[
+    "auth",
+    "client",
+    "command",
+    "duke",
+    "hello",
+    "info",
+    "ping",
+    "psubscribe",
+    "publish",
+    "punsubscribe",
+    "role",
+    "sentinel",
+    "shutdown",
+    "subscribe",
+    "unsubscribe",
+];
+
+impl Engine {
+    /// Everything there is to say to one command.
+    pub(crate) fn answers(&mut self, client: ClientId, words: Words<'_>) -> Vec<Frame> {
+        let name = words.lower(0);
+        let session = self.session(client);
+        let subscribed = session.subscriptions() > 0 && !session.typed;
+        let subscribing = matches!(
+            name.as_str(),
+            "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "ping" | "quit"
+        );
+        if subscribed && !subscribing {
+            return vec![Frame::error(format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+                 allowed in this context"
+            ))];
+        }
+        if name.ends_with("subscribe") && COMMANDS.contains(&name.as_str()) {
+            return self.subscription(client, &name, words);
+        }
+        if name == "quit" {
+            self.emit(Output::Answer {
+                client,
+                reply: Frame::ok(),
+            });
+            self.emit(Output::Close { client });
+            return Vec::new();
+        }
+        vec![self.answer(client, &name, words, subscribed)]
+    }
+
+    fn answer(
+        &mut self,
+        client: ClientId,
+        name: &str,
+        words: Words<'_>,
+        subscribed: bool,
+    ) -> Frame {
+        match (name, words.len()) {
+            ("ping", 1 | 2) => ping(words, subscribed),
+            ("auth", 2) => Frame::error(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure \
+                 your configuration is correct?",
+            ),
+            ("auth", 3) => self.authenticate(client, words.text(1), words.text(2)),
+            ("client", 2..) => self.client_command(client, words),
+            ("command", _) => command_command(words),
+            ("duke", 2..) => self.duke_command(client, words),
+            ("hello", _) => self.hello_command(client, words),
+            ("info", _) => self.info_command(words),
+            ("publish", 3) => self.publish_command(client, words),
+            ("role", 1) => Frame::Array(vec![
+                Frame::bulk("sentinel"),
+                Frame::Array(self.known_names().into_iter().map(Frame::bulk).collect()),
+            ]),
+            ("sentinel", 2..) => self.sentinel_command(client, words),
+            ("shutdown", _) if self.right(client) < Right::Admin => no_permission("shutdown"),
+            ("shutdown", _) => {
+                self.emit(Output::Shutdown);
+                Frame::ok()
+            }
+            (known, _) if COMMANDS.contains(&known) => wrong_arity(known),
+            (_, _) => unknown(words),
+        }
+    }
+
+    /// The master's name, if there is a master to speak of.
+    pub(crate) fn known_names(&self) -> Vec<String> {
+        self.durable
+            .master
+            .map(|_| self.settings.group.clone())
+            .into_iter()
+            .collect()
+    }
+
+    fn subscription(&mut self, client: ClientId, name: &str, words: Words<'_>) -> Vec<Frame> {
+        let kind: &'static str = match name {
+            "subscribe" => "subscribe",
+            "psubscribe" => "psubscribe",
+            "unsubscribe" => "unsubscribe",
+            _ => "punsubscribe",
+        };
+        let adds = !kind.contains("un");
+        if adds && words.len() < 2 {
+            return vec![wrong_arity(kind)];
+        }
+        let session = self.session(client);
+        let by_pattern = kind.starts_with('p');
+        let mut names: Vec<_> = words.0.iter().skip(1).cloned().collect();
+        if names.is_empty() {
+            let all = if by_pattern {
+                &session.patterns
+            } else {
+                &session.channels
+            };
+            names = all.iter().cloned().collect();
+        }
+        let none = names.is_empty();
+        let mut replies = Vec::new();
+        for name in names {
+            if adds && session.subscriptions() >= SUBSCRIPTIONS_MAX {
+                replies.push(Frame::error("ERR too many subscriptions on one connection"));
+                break;
+            }
+            let set = if by_pattern {
+                &mut session.patterns
+            } else {
+                &mut session.channels
+            };
+            if adds {
+                set.insert(name.clone());
+            } else {
+                set.remove(&name);
+            }
+            replies.push(subscribed(kind, Frame::Bulk(name), session.subscriptions()));
+        }
+        if none {
+            replies.push(subscribed(kind, Frame::Null, session.subscriptions()));
+        }
+        replies
+    }
+
+    fn client_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
+        let sub = words.lower(1);
+        let session = self.session(client);
+        match (sub.as_str(), words.len()) {
+            ("id", 2) => Frame::Integer(i64::try_from(client.0).unwrap_or(i64::MAX)),
+            ("getname", 2) if session.name.is_empty() => Frame::Null,
+            ("getname", 2) => Frame::bulk(session.name.clone()),
+            ("setname", 3) => {
+                let name = words.text(2);
+                let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
+                if !printable || name.len() > NAME_BYTES_MAX {
+                    return Frame::error(
+                        "ERR Client names cannot contain spaces, newlines or special characters.",
+                    );
+                }
+                name.clone_into(&mut session.name);
+                Frame::ok()
+            }
+            ("setinfo", 4) => Frame::ok(),
+            ("info", 2) => Frame::bulk(format!(
+                "id={} addr={} name={} user={} resp={}\n",
+                client.0,
+                session.address,
+                session.name,
+                session.user,
+                if session.typed { 3 } else { 2 },
+            )),
+            ("id" | "getname" | "setname" | "setinfo" | "info", _) => {
+                wrong_arity(&format!("client|{sub}"))
+            }
+            (_, _) => Frame::error(format!(
+                "ERR unknown subcommand '{}'. Try CLIENT HELP.",
+                shortened(words.text(1))
+            )),
+        }
+    }
+
+    fn hello_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
+        let mut at = 1;
+        let mut protocol = None;
+        if words.len() > 1 {
+            protocol = match words.text(1).parse::<i64>() {
+                Ok(2) => Some(Protocol::Resp2),
+                Ok(3) => Some(Protocol::Resp3),
+                Ok(_) => return Frame::error("NOPROTO unsupported protocol version"),
+                Err(_) => {
+                    return Frame::error("ERR Protocol version is not an integer or out of range");
+                }
+            };
+            at = 2;
+        }
+        while at < words.len() {
+            let left = words.len().saturating_sub(at);
+            let (user, password) = (at.saturating_add(1), at.saturating_add(2));
+            match words.lower(at).as_str() {
+                "auth" if left >= 3 => {
+                    let reply = self.authenticate(client, words.text(user), words.text(password));
+                    if matches!(reply, Frame::Error(_)) {
+                        return reply;
+                    }
+                    at = at.saturating_add(3);
+                }
+                "setname" if left >= 2 => {
+                    words.text(user).clone_into(&mut self.session(client).name);
+                    at = at.saturating_add(2);
+                }
+                other => {
+                    return Frame::error(format!("ERR Syntax error in HELLO option '{other}'"));
+                }
+            }
+        }
+        if let Some(protocol) = protocol {
+            self.session(client).typed = protocol == Protocol::Resp3;
+            self.emit(Output::Protocol { client, protocol });
+        }
+        let typed = self.session(client).typed;
+        let pair = |key: &'static str, value: Frame| (Frame::bulk(key), value);
+        Frame::Map(vec![
+            pair("server", Frame::bulk("redis")),
+            pair("version", Frame::bulk(VERSION)),
+            pair("proto", Frame::Integer(if typed { 3 } else { 2 })),
+            pair(
+                "id",
+                Frame::Integer(i64::try_from(client.0).unwrap_or(i64::MAX)),
+            ),
+            pair("mode", Frame::bulk("sentinel")),
+            pair("modules", Frame::Array(Vec::new())),
+        ])
+    }
+
+    fn publish_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
+        if words.text(1) != HELLO_CHANNEL {
+            return Frame::error("ERR Only HELLO messages are accepted by Sentinel instances.");
+        }
+        if self.right(client) < Right::Peer {
+            return no_permission("publish");
+        }
+        if let Some(hello) = Hello::read(words.text(2)) {
+            self.hear(&hello);
+        }
+        Frame::Integer(1)
+    }
+
+    fn info_command(&self, words: Words<'_>) -> Frame {
+        let wanted: Vec<String> = (1..words.len()).map(|index| words.lower(index)).collect();
+        let all = wanted.is_empty()
+            || wanted
+                .iter()
+                .any(|name| matches!(name.as_str(), "all" | "default" | "everything"));
+        let wants = |name: &str| all || wanted.iter().any(|wanted| wanted == name);
+        let mut sections = Vec::new();
+        if wants("server") {
+            sections.push(format!(
+                "# Server\r\nredis_version:{VERSION}\r\nredis_mode:sentinel\r\nrun_id:{}\r\ntcp_port:{}\r\n\
+                 uptime_in_seconds:{}\r\nexecutable:/duke\r\nconfig_file:\r\n",
+                self.durable.id,
+                self.settings.port,
+                self.uptime().as_secs(),
+            ));
+        }
+        if wants("clients") {
+            sections.push(format!(
+                "# Clients\r\nconnected_clients:{}\r\nmaxclients:{}\r\n",
+                self.sessions.len(),
+                self.settings.clients_max,
+            ));
+        }
+        if wants("sentinel") {
+            sections.push(self.info_sentinel());
+        }
+        Frame::bulk(sections.join("\r\n"))
+    }
+
+    fn info_sentinel(&self) -> String {
+        let mut text = String::from("# Sentinel\r\n");
+        let names = self.known_names();
+        // Writing to a String cannot fail.
+        let _ok = write!(
+            text,
+            "sentinel_masters:{}\r\nsentinel_tilt:0\r\nsentinel_tilt_since_seconds:-1\r\n\
+             sentinel_running_scripts:0\r\nsentinel_scripts_queue_length:0\r\n\
+             sentinel_simulate_failure_flags:0\r\n",
+            names.len(),
+        );
+        if let Some(master) = self.durable.master {
+            let status = match (self.agreed_down, self.master_down()) {
+                (true, _) => "odown",
+                (false, Some(_)) => "sdown",
+                (false, None) => "ok",
+            };
+            let _ok = write!(
+                text,
+                "master0:name={},status={status},address={master},slaves={},sentinels={}\r\n",
+                self.settings.group,
+                self.nodes.len().saturating_sub(1),
+                self.peers.len().saturating_add(1),
+            );
+        }
+        text
+    }
+
+    /// Whole milliseconds from then to now.
+    pub(crate) fn age(&self, since: crate::time::Time) -> u64 {
+        millis(self.now.since(since))
+    }
+}
+
+/// The version of Sentinel whose behaviour is matched; clients switch features by it.
+const VERSION: &str = "7.2.0";
+
+fn ping(words: Words<'_>, subscribed: bool) -> Frame {
+    let message = words.0.get(1).cloned();
+    if subscribed {
+        return Frame::Array(vec![
+            Frame::bulk("pong"),
+            Frame::bulk(message.unwrap_or_default()),
+        ]);
+    }
+    message.map_or_else(|| Frame::simple("PONG"), Frame::Bulk)
+}
+
+fn subscribed(kind: &'static str, name: Frame, count: usize) -> Frame {
+    Frame::Push(vec![
+        Frame::bulk(kind),
+        name,
+        Frame::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
+    ])
+}
+
+fn command_command(words: Words<'_>) -> Frame {
+    match (words.lower(1).as_str(), words.len()) {
+        ("count", 2) => Frame::Integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX)),
+        ("docs", _) => Frame::Map(Vec::new()),
+        ("list", 2) => Frame::Array(COMMANDS.iter().map(|name| Frame::bulk(*name)).collect()),
+        ("info", _) => Frame::Array((2..words.len()).map(|_| Frame::NullArray).collect()),
+        (_, 1) => Frame::Array(Vec::new()),
+        (_, _) => Frame::error(format!(
+            "ERR unknown subcommand '{}'. Try COMMAND HELP.",
+            shortened(words.text(1))
+        )),
+    }
+}
+
+/// Sentinel's answer to a command it does not have, with the arguments and a trailing space.
+fn unknown(words: Words<'_>) -> Frame {
+    let mut arguments = String::new();
+    for index in 1..words.len() {
+        if arguments.len() >= 128 {
+            break;
+        }
+        // Writing to a String cannot fail.
+        let _ok = write!(arguments, "'{}' ", shortened(words.text(index)));
+    }
+    let name = shortened(words.text(0));
+    Frame::error(format!(
+        "ERR unknown command '{name}', with args beginning with: {arguments}"
+    ))
+}
+
+/// At most 128 characters of something a client said, on one line.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars()
+        .take(128)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

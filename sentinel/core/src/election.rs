@@ -1,0 +1,208 @@
+//! Who leads a failover: epochs and votes.
+//!
+//! A vote is given once per epoch and is durable before it is said. A Duke without memory gives
+//! none. A candidate's own vote counts once it is durable. Whoever asks must belong to the group.
+
+use std::time::Duration;
+
+use crate::{engine::Engine, failover::Failover, time::Time};
+
+/// Dukes that see the same death begin one after the other, so that one of them usually wins.
+const RANK_DELAY: Duration = Duration::from_millis(15);
+/// The most that chance adds to it, in milliseconds.
+const RANK_JITTER_MS: u64 = 10;
+/// How long a candidate waits for votes.
+const ELECTION_PATIENCE: Duration = Duration::from_millis(500);
+/// How long who voted for another waits for it to finish before standing itself.
+const VOTER_PATIENCE: Duration = Duration::from_millis(600);
+/// Between two looks for somebody to promote.
+const NOBODY_FIT: Duration = Duration::from_millis(100);
+/// How far ahead of ours an epoch may be that one Duke alone tells of.
+const EPOCH_JUMP_MAX: u64 = 1 << 20;
+
+/// What this Duke has done about leading.
+#[derive(Debug, Default)]
+pub(crate) struct Candidacy {
+    /// When it stands, if the master is still down then.
+    pub(crate) due: Option<Time>,
+    /// Not before.
+    pub(crate) not_before: Option<Time>,
+    /// Elections lost in a row.
+    pub(crate) lost: u32,
+}
+
+impl Engine {
+    pub(crate) fn candidacy_deadline(&self) -> Option<Time> {
+        if self.agreed_down && matches!(self.failover, Failover::Idle) {
+            self.candidacy.due
+        } else {
+            None
+        }
+    }
+
+    /// Stands for election when the master is down and it is this Duke's turn.
+    pub(crate) fn elect(&mut self) {
+        let wanted = self.durable.memory && self.agreed_down && self.failover == Failover::Idle;
+        if !wanted {
+            if !self.agreed_down {
+                self.candidacy.due = None;
+                self.candidacy.lost = 0;
+            }
+            return;
+        }
+        let due = if let Some(due) = self.candidacy.due {
+            due
+        } else {
+            let due = self.turn();
+            self.candidacy.due = Some(due);
+            due
+        };
+        if due > self.now {
+            return;
+        }
+        // Without somebody to promote an election would only burn epochs.
+        if self.candidate().is_none() {
+            self.candidacy.due = Some(self.now.after(NOBODY_FIT));
+        } else {
+            self.stand();
+        }
+    }
+
+    /// When it is this Duke's turn: by rank among the names, unless it voted for another just now.
+    fn turn(&mut self) -> Time {
+        let before = self
+            .peers
+            .keys()
+            .filter(|id| **id < self.durable.id)
+            .count();
+        let rank = u32::try_from(before).unwrap_or(u32::MAX);
+        let jitter = Duration::from_millis(self.random_below(RANK_JITTER_MS));
+        let turn = self
+            .now
+            .after(RANK_DELAY.saturating_mul(rank))
+            .after(jitter);
+        self.candidacy
+            .not_before
+            .map_or(turn, |earliest| earliest.max(turn))
+    }
+
+    /// Begins an election in a new epoch. The others are asked while the own vote is written.
+    pub(crate) fn stand(&mut self) {
+        self.candidacy.due = None;
+        let epoch = self.durable.current_epoch.saturating_add(1);
+        self.durable.current_epoch = epoch;
+        self.durable.leader_epoch = epoch;
+        self.durable.leader = self.durable.id.clone();
+        self.publish("+new-epoch", &epoch.to_string());
+        self.publish_master("+try-failover", "");
+        let id = self.durable.id.clone();
+        self.publish("+vote-for-leader", &format!("{id} {epoch}"));
+        let peers: Vec<String> = self.peers.keys().cloned().collect();
+        for id in &peers {
+            self.ask_opinion(id, Some(epoch));
+        }
+        let own = self.persist();
+        let until = self.now.after(ELECTION_PATIENCE);
+        self.failover = Failover::Candidate { epoch, own, until };
+    }
+
+    /// Counts the votes of an election in progress.
+    pub(crate) fn count_votes(&mut self, epoch: u64, own: u64, until: Time) {
+        let mine = |peer: &&crate::member::Peer| {
+            peer.vote
+                .as_ref()
+                .is_some_and(|(leader, at)| *leader == self.durable.id && *at == epoch)
+        };
+        let votes = self.peers.values().filter(mine).count();
+        let votes = votes.saturating_add(usize::from(self.is_durable(own)));
+        let quorum = usize::try_from(self.durable.quorum).unwrap_or(usize::MAX);
+        if votes >= self.durable.majority().max(quorum) {
+            self.candidacy.lost = 0;
+            self.publish_master("+elected-leader", "");
+            return self.begin_selection(epoch);
+        }
+        let undecided = self
+            .peers
+            .values()
+            .filter(|peer| peer.wire.up().is_some())
+            .any(|peer| peer.vote.as_ref().is_none_or(|(_, at)| *at < epoch));
+        let settled = !undecided && self.is_durable(own) && !self.peers.is_empty();
+        if self.now >= until || settled {
+            self.publish_master("-failover-abort-not-elected", "");
+            self.retry_later();
+        }
+    }
+
+    /// Gives a failover up; another attempt follows soon, at a time of this Duke's own.
+    pub(crate) fn retry_later(&mut self) {
+        self.failover = Failover::Idle;
+        self.candidacy.lost = self.candidacy.lost.saturating_add(1);
+        let span = 200_u64
+            .saturating_mul(u64::from(self.candidacy.lost))
+            .min(950);
+        let wait = 50_u64.saturating_add(self.random_below(span));
+        self.candidacy.due = Some(self.now.after(Duration::from_millis(wait)));
+    }
+
+    /// A peer answered with a vote: the count may have changed.
+    pub(crate) fn voted(&mut self, id: &str, epoch: Option<u64>) {
+        tracing::debug!(id, ?epoch, "heard a vote");
+        self.count_if_candidate();
+    }
+
+    pub(crate) fn count_if_candidate(&mut self) {
+        if let Failover::Candidate { epoch, own, until } = self.failover {
+            self.count_votes(epoch, own, until);
+        }
+    }
+
+    /// Takes an epoch another member told of; false if it is beyond reason.
+    pub(crate) fn hear_epoch(&mut self, epoch: u64) -> bool {
+        if epoch > self.durable.current_epoch.saturating_add(EPOCH_JUMP_MAX) {
+            tracing::warn!(
+                epoch,
+                current = self.durable.current_epoch,
+                "refused an epoch beyond reason"
+            );
+            return false;
+        }
+        if epoch > self.durable.current_epoch {
+            self.durable.current_epoch = epoch;
+            self.publish("+new-epoch", &epoch.to_string());
+            self.persist();
+        }
+        true
+    }
+
+    /// Gives or refuses the vote in `epoch` that `candidate` asks for; answers whom this Duke voted
+    /// for last, and when.
+    pub(crate) fn vote(&mut self, epoch: u64, candidate: &str) -> (String, u64) {
+        let member = self.peers.contains_key(candidate);
+        let reasonable = epoch <= self.durable.current_epoch.saturating_add(EPOCH_JUMP_MAX);
+        // Whoever is about to promote refuses: two promotions at a time are never better than one.
+        let free = matches!(self.failover, Failover::Idle | Failover::Candidate { .. });
+        let later = epoch > self.durable.leader_epoch && epoch >= self.durable.current_epoch;
+        if self.durable.memory && member && reasonable && free && later {
+            if epoch > self.durable.current_epoch {
+                self.durable.current_epoch = epoch;
+                self.publish("+new-epoch", &epoch.to_string());
+            }
+            self.durable.leader_epoch = epoch;
+            candidate.clone_into(&mut self.durable.leader);
+            self.publish("+vote-for-leader", &format!("{candidate} {epoch}"));
+            self.persist();
+            if matches!(self.failover, Failover::Candidate { .. }) {
+                self.failover = Failover::Idle;
+            }
+            let patience =
+                VOTER_PATIENCE.saturating_add(Duration::from_millis(self.random_below(200)));
+            let earliest = self.now.after(patience);
+            self.candidacy.not_before = Some(earliest);
+            self.candidacy.due = self.candidacy.due.map(|due| due.max(earliest));
+        }
+        if self.durable.leader.is_empty() {
+            return ("*".to_owned(), self.durable.leader_epoch);
+        }
+        (self.durable.leader.clone(), self.durable.leader_epoch)
+    }
+}

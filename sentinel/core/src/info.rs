@@ -1,0 +1,135 @@
+//! What a data server says of itself in INFO.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// A server's part in replication, in its own words.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Role {
+    /// It has not said yet.
+    #[default]
+    Unknown,
+    /// It takes writes.
+    Master,
+    /// It follows another.
+    Replica {
+        /// The host it was told to follow, as text.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Whether it is in touch with it.
+        link_up: bool,
+    },
+}
+
+impl Role {
+    /// Sentinel's word for it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Master => "master",
+            Self::Replica { .. } => "slave",
+        }
+    }
+
+    /// Whether it is a replica of nothing, as every server starts.
+    pub(crate) fn is_blank(&self) -> bool {
+        matches!(self, Self::Replica { host, port, .. } if host == "127.0.0.1" && *port == 1)
+    }
+
+    /// Whether it follows `master`.
+    pub(crate) fn follows(&self, master: SocketAddr) -> bool {
+        match self {
+            Self::Replica { host, port, .. } => {
+                *port == master.port() && host.parse::<IpAddr>() == Ok(master.ip())
+            }
+            Self::Unknown | Self::Master => false,
+        }
+    }
+}
+
+/// What was read from one INFO.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Info {
+    pub(crate) run_id: String,
+    pub(crate) role: Role,
+    pub(crate) offset: u64,
+    pub(crate) priority: u32,
+    pub(crate) loading: bool,
+    /// Seconds the link to the master has been down.
+    pub(crate) link_down_seconds: u64,
+}
+
+/// Reads INFO's text; unknown lines are skipped.
+pub(crate) fn read(text: &[u8]) -> Info {
+    let text = String::from_utf8_lossy(text);
+    let mut info = Info {
+        priority: 100,
+        ..Info::default()
+    };
+    let mut host = String::new();
+    let mut port = 0;
+    let mut link_up = false;
+    let mut role = "";
+    let mut master_offset = 0;
+    let mut replica_offset = None;
+    for line in text.lines() {
+        let Some((key, value)) = line.trim_end().split_once(':') else {
+            continue;
+        };
+        match key {
+            "run_id" => value.clone_into(&mut info.run_id),
+            "role" => role = if value == "master" { "master" } else { "slave" },
+            "master_host" => value.clone_into(&mut host),
+            "master_port" => port = value.parse().unwrap_or(0),
+            "master_link_status" => link_up = value == "up",
+            "master_link_down_since_seconds" => {
+                info.link_down_seconds = value.parse().unwrap_or(0);
+            }
+            "slave_priority" => info.priority = value.parse().unwrap_or(100),
+            "slave_repl_offset" => replica_offset = value.parse().ok(),
+            "master_repl_offset" => master_offset = value.parse().unwrap_or(0),
+            "loading" => info.loading = value == "1",
+            _ => {}
+        }
+    }
+    info.offset = replica_offset.unwrap_or(master_offset);
+    info.role = match role {
+        "master" => Role::Master,
+        "slave" => Role::Replica {
+            host,
+            port,
+            link_up,
+        },
+        _ => Role::Unknown,
+    };
+    info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_read_with_its_master() {
+        let info = read(
+            b"# Server\r\nrun_id:abc\r\n# Replication\r\nrole:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\n\
+              master_link_status:up\r\nslave_repl_offset:77\r\nslave_priority:5\r\nmaster_repl_offset:77\r\n",
+        );
+        assert!(info.role.follows("10.0.0.1:6379".parse().unwrap()));
+        assert!(!info.role.is_blank());
+        assert_eq!(
+            (info.offset, info.priority, info.run_id.as_str()),
+            (77, 5, "abc")
+        );
+    }
+
+    #[test]
+    fn a_started_server_follows_nothing() {
+        assert!(
+            read(b"role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:1\r\n")
+                .role
+                .is_blank()
+        );
+        assert_eq!(read(b"junk\r\n:::\r\n").role, Role::Unknown);
+    }
+}

@@ -1,0 +1,214 @@
+//! Is somebody down? Alone (`S_DOWN`) by silence or by evidence, and together (`O_DOWN`) by asking.
+
+use std::{net::SocketAddr, time::Duration};
+
+use duke_resp::Frame;
+
+use crate::{
+    engine::Engine,
+    info::{self, Role},
+    link::Purpose,
+    time::Time,
+};
+
+/// Between two questions to the others about a master that is down.
+const OPINION_PERIOD: Duration = Duration::from_millis(100);
+/// How long another Duke's finding counts. Sentinel: five times its ask-period.
+const OPINION_LIFE: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Marks who is down and who is back.
+    pub(crate) fn judge(&mut self) {
+        let down_after = self.master_settings().down_after;
+        let now = self.now;
+        let silent = |since: Option<Time>| since.is_some_and(|since| now.since(since) > down_after);
+        let mut fell = Vec::new();
+        let mut rose = Vec::new();
+        let master = self.durable.master;
+        for node in self.nodes.values_mut() {
+            let lost = master == Some(node.address) && node.restarted;
+            match (silent(node.wire.silent_since()) || lost, node.down) {
+                (true, None) => {
+                    node.down = Some(now);
+                    fell.push(node.address);
+                }
+                (false, Some(_)) => {
+                    node.down = None;
+                    rose.push(node.address);
+                }
+                (true, Some(_)) | (false, None) => {}
+            }
+        }
+        let mut peers_changed = Vec::new();
+        for peer in self.peers.values_mut() {
+            match (silent(peer.wire.silent_since()), peer.down) {
+                (true, None) => {
+                    peer.down = Some(now);
+                    peers_changed.push(("+sdown", peer.id.clone()));
+                }
+                (false, Some(_)) => {
+                    peer.down = None;
+                    peers_changed.push(("-sdown", peer.id.clone()));
+                }
+                (true, Some(_)) | (false, None) => {}
+            }
+        }
+        for address in fell {
+            self.publish_node("+sdown", address);
+            if master == Some(address) {
+                // The others are asked at once, and everybody is looked at while there is doubt.
+                for peer in self.peers.values_mut() {
+                    peer.next_opinion = now;
+                }
+                for node in self.nodes.values_mut() {
+                    node.next_info = now;
+                }
+            }
+        }
+        for address in rose {
+            self.publish_node("-sdown", address);
+        }
+        for (name, id) in peers_changed {
+            self.publish_peer(name, &id);
+        }
+    }
+
+    /// Whether this Duke finds the master down.
+    pub(crate) fn master_down(&self) -> Option<Time> {
+        self.nodes.get(&self.durable.master?)?.down
+    }
+
+    /// Whether the others' opinion of the master is needed.
+    pub(crate) fn wants_opinions(&self) -> bool {
+        self.durable.memory && self.master_down().is_some()
+    }
+
+    /// Asks the others what they think of the master, and draws the conclusion.
+    pub(crate) fn consult(&mut self) {
+        if self.wants_opinions() {
+            let due: Vec<String> = self
+                .peers
+                .values()
+                .filter(|peer| peer.wire.up().is_some() && peer.next_opinion <= self.now)
+                .map(|peer| peer.id.clone())
+                .collect();
+            for id in due {
+                self.ask_opinion(&id, None);
+            }
+        }
+        let quorum = usize::try_from(self.durable.quorum.max(1)).unwrap_or(usize::MAX);
+        let others = self
+            .peers
+            .values()
+            .filter(|peer| {
+                peer.master_down
+                    .is_some_and(|since| self.now.since(since) <= OPINION_LIFE)
+            })
+            .count();
+        let count = others.saturating_add(usize::from(self.master_down().is_some()));
+        let agreed = self.master_down().is_some() && count >= quorum;
+        if agreed != self.agreed_down {
+            self.agreed_down = agreed;
+            if agreed {
+                self.publish_master("+odown", &format!("#quorum {count}/{quorum}"));
+            } else {
+                self.publish_master("-odown", "");
+            }
+        }
+    }
+
+    /// Asks one Duke whether it finds the master down, and for its vote in `epoch`.
+    pub(crate) fn ask_opinion(&mut self, id: &str, epoch: Option<u64>) {
+        let Some(master) = self.durable.master else {
+            return;
+        };
+        let now = self.now;
+        let (ip, port) = (master.ip().to_string(), master.port().to_string());
+        let current = epoch.unwrap_or(self.durable.current_epoch).to_string();
+        let generation = self.durable.generation.to_string();
+        let name = if epoch.is_some() {
+            self.durable.id.clone()
+        } else {
+            "*".to_owned()
+        };
+        let words = [
+            "SENTINEL",
+            "is-master-down-by-addr",
+            &ip,
+            &port,
+            &current,
+            &name,
+            &generation,
+        ];
+        self.ask_peer(id, Purpose::Opinion(epoch), &words);
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.next_opinion = now.after(OPINION_PERIOD);
+        }
+    }
+
+    /// Another Duke answered what it thinks, and perhaps for whom it voted.
+    pub(crate) fn opinion(&mut self, id: &str, epoch: Option<u64>, reply: &Frame) {
+        let Some([down, leader, leader_epoch]) = reply.as_array().and_then(|all| all.first_chunk())
+        else {
+            return;
+        };
+        let now = self.now;
+        let down = down.as_integer() == Some(1);
+        let leader = leader
+            .as_text()
+            .map(|text| String::from_utf8_lossy(text).into_owned());
+        let voted = leader_epoch
+            .as_integer()
+            .and_then(|number| u64::try_from(number).ok());
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        peer.master_down = down.then_some(now);
+        if let (Some(_), Some(leader), Some(voted)) = (epoch, leader, voted) {
+            if leader != "*" {
+                peer.vote = Some((leader, voted));
+            }
+            self.voted(id, epoch);
+        }
+    }
+
+    /// A node answered INFO.
+    pub(crate) fn informed(&mut self, address: SocketAddr, reply: &Frame) {
+        let Some(text) = reply.as_text() else { return };
+        let read = info::read(text);
+        let now = self.now;
+        let master = self.durable.master;
+        let Some(node) = self.nodes.get_mut(&address) else {
+            return;
+        };
+        let known = std::mem::replace(&mut node.info, read);
+        let first = node.informed.is_none() && known.run_id.is_empty();
+        let other_process = !known.run_id.is_empty() && known.run_id != node.info.run_id;
+        node.informed = Some(now);
+        let changed = known.role.word() != node.info.role.word();
+        if changed {
+            node.role_since = now;
+        }
+        if other_process || (first && node.info.role.is_blank()) {
+            node.reborn = true;
+        }
+        if master.is_some_and(|master| node.replicates(master)) {
+            node.reborn = false;
+            node.stray = None;
+            self.formers.remove(&address);
+        }
+        let is_slave = matches!(node.info.role, Role::Replica { .. });
+        let restarted = master == Some(address) && (other_process || is_slave) && !node.restarted;
+        if restarted {
+            node.restarted = true;
+        }
+        if restarted {
+            self.publish_node("+reboot", address);
+        }
+        if changed && known.role != Role::Unknown {
+            self.publish_node("+role-change", address);
+        }
+        self.selection_informed(address);
+        self.promotion_seen(address);
+    }
+}

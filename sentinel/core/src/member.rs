@@ -1,0 +1,332 @@
+//! The other Dukes: what is known of each, what they tell each other, and how one without memory
+//! learns its group's past.
+
+use std::{net::SocketAddr, time::Duration};
+
+use duke_resp::Frame;
+
+use crate::{
+    engine::Engine,
+    link::{Purpose, Wire},
+    output::Output,
+    time::Time,
+};
+
+/// Another Duke of the group.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) wire: Wire,
+    /// Since when this Duke finds it down.
+    pub(crate) down: Option<Time>,
+    /// It said that the master is down, then.
+    pub(crate) master_down: Option<Time>,
+    /// When it is asked again what it thinks of the master.
+    pub(crate) next_opinion: Time,
+    /// The last vote it told us of, `(leader, epoch)`.
+    pub(crate) vote: Option<(String, u64)>,
+    pub(crate) last_hello: Option<Time>,
+    pub(crate) next_hello: Time,
+    pub(crate) memory: Option<bool>,
+    /// What it answered to this recovery's nonce.
+    pub(crate) recollection: Option<Recollection>,
+    pub(crate) next_recovery: Time,
+}
+
+/// What a Duke with memory tells one without.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Recollection {
+    pub(crate) generation: u64,
+    pub(crate) current_epoch: u64,
+    pub(crate) config_epoch: u64,
+    pub(crate) leader_epoch: u64,
+    pub(crate) master: Option<SocketAddr>,
+}
+
+impl Peer {
+    pub(crate) fn new(now: Time, id: String, address: SocketAddr) -> Self {
+        Self {
+            id,
+            address,
+            wire: Wire::new(now),
+            down: None,
+            master_down: None,
+            next_opinion: now,
+            vote: None,
+            last_hello: None,
+            next_hello: now,
+            memory: None,
+            recollection: None,
+            next_recovery: now,
+        }
+    }
+}
+
+/// Between two hellos to each other Duke. Sentinel: publish-period, two seconds.
+const HELLO_PERIOD: Duration = Duration::from_secs(1);
+/// Between two questions for the group's past.
+const RECOVERY_PERIOD: Duration = Duration::from_millis(250);
+
+/// What one Duke tells another about itself and the master, as Sentinel's hello with the generation
+/// behind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Hello {
+    pub(crate) address: SocketAddr,
+    pub(crate) id: String,
+    pub(crate) current_epoch: u64,
+    pub(crate) group: String,
+    pub(crate) master: SocketAddr,
+    pub(crate) config_epoch: u64,
+    pub(crate) generation: u64,
+}
+
+impl Hello {
+    /// Reads `ip,port,id,epoch,name,ip,port,config-epoch,generation`.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let fields: Vec<&str> = text.split(',').collect();
+        let [
+            ip,
+            port,
+            id,
+            epoch,
+            group,
+            master_ip,
+            master_port,
+            config_epoch,
+            generation,
+        ] = fields.as_slice()
+        else {
+            return None;
+        };
+        Some(Self {
+            address: SocketAddr::new(ip.parse().ok()?, port.parse().ok()?),
+            id: (*id).to_owned(),
+            current_epoch: epoch.parse().ok()?,
+            group: (*group).to_owned(),
+            master: SocketAddr::new(master_ip.parse().ok()?, master_port.parse().ok()?),
+            config_epoch: config_epoch.parse().ok()?,
+            generation: generation.parse().ok()?,
+        })
+    }
+
+    fn print(&self) -> String {
+        format!(
+            "{},{},{},{},{},{},{},{},{}",
+            self.address.ip(),
+            self.address.port(),
+            self.id,
+            self.current_epoch,
+            self.group,
+            self.master.ip(),
+            self.master.port(),
+            self.config_epoch,
+            self.generation
+        )
+    }
+}
+
+impl Engine {
+    /// This Duke's own address, as the operator told it.
+    pub(crate) fn own_address(&self) -> Option<SocketAddr> {
+        self.durable.members.get(&self.durable.id).copied()
+    }
+
+    /// The next hello goes out at once.
+    pub(crate) fn hurry_hellos(&mut self) {
+        let now = self.now;
+        for peer in self.peers.values_mut() {
+            peer.next_hello = now;
+        }
+    }
+
+    /// Says hello to everybody whose turn it is.
+    pub(crate) fn greet(&mut self) {
+        let (Some(address), Some(master)) = (self.own_address(), self.durable.master) else {
+            // Nothing to say yet; asked again when there is.
+            let later = self.now.after(HELLO_PERIOD);
+            for peer in self
+                .peers
+                .values_mut()
+                .filter(|peer| peer.next_hello <= self.now)
+            {
+                peer.next_hello = later;
+            }
+            return;
+        };
+        if !self.durable.memory {
+            return;
+        }
+        let hello = Hello {
+            address,
+            id: self.durable.id.clone(),
+            current_epoch: self.durable.current_epoch,
+            group: self.settings.group.clone(),
+            master,
+            config_epoch: self.durable.config_epoch,
+            generation: self.durable.generation,
+        };
+        let text = hello.print();
+        let due: Vec<String> = self
+            .peers
+            .values()
+            .filter(|peer| peer.wire.up().is_some() && peer.next_hello <= self.now)
+            .map(|peer| peer.id.clone())
+            .collect();
+        let next = self.now.after(HELLO_PERIOD);
+        for id in due {
+            self.ask_peer(
+                &id,
+                Purpose::Nothing,
+                &["PUBLISH", "__sentinel__:hello", &text],
+            );
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.next_hello = next;
+            }
+        }
+    }
+
+    /// Takes what another Duke said in its hello. Whoever is no member is not believed.
+    pub(crate) fn hear(&mut self, hello: &Hello) {
+        let now = self.now;
+        let known = self.peers.get_mut(&hello.id);
+        let Some(peer) = known.filter(|_| hello.group == self.settings.group) else {
+            tracing::warn!(id = %hello.id, "ignored a hello of no member");
+            return;
+        };
+        peer.last_hello = Some(now);
+        peer.memory = Some(true);
+        // Without memory nothing is adopted from one alone: a majority is asked instead.
+        if !self.durable.memory || hello.generation < self.durable.generation {
+            return;
+        }
+        let reseeded = hello.generation > self.durable.generation;
+        if !reseeded && !self.hear_epoch(hello.current_epoch) {
+            return;
+        }
+        if reseeded || hello.config_epoch > self.durable.config_epoch {
+            self.durable.generation = hello.generation;
+            self.durable.current_epoch = self.durable.current_epoch.max(hello.current_epoch);
+            self.durable.config_epoch = hello.config_epoch;
+            if self.durable.master != Some(hello.master) {
+                self.publish_peer("+config-update-from", &hello.id);
+                self.switch(hello.master);
+                self.doubt(hello.master);
+            }
+            self.persist();
+        }
+    }
+
+    /// Without memory: asks the others for the group's past.
+    pub(crate) fn recover(&mut self) {
+        if self.durable.memory {
+            return;
+        }
+        let nonce = self.nonce.to_string();
+        let due: Vec<String> = self
+            .peers
+            .values()
+            .filter(|peer| peer.wire.up().is_some() && peer.next_recovery <= self.now)
+            .map(|peer| peer.id.clone())
+            .collect();
+        let next = self.now.after(RECOVERY_PERIOD);
+        for id in due {
+            self.ask_peer(&id, Purpose::Recovery, &["DUKE", "RECOVER", &nonce]);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.next_recovery = next;
+            }
+        }
+    }
+
+    /// Another Duke answered what it remembers.
+    pub(crate) fn recollection(&mut self, id: &str, reply: &Frame) {
+        let Some(items) = reply.as_array() else {
+            return;
+        };
+        let text = |index: usize| {
+            items
+                .get(index)
+                .and_then(Frame::as_text)
+                .map(|text| String::from_utf8_lossy(text))
+        };
+        let number = |index: usize| text(index).and_then(|text| text.parse::<u64>().ok());
+        if text(0).as_deref() != Some(self.nonce.to_string().as_str()) || self.durable.memory {
+            return;
+        }
+        let memory = text(1).as_deref() == Some("yes");
+        let master = text(6)
+            .and_then(|ip| ip.parse().ok())
+            .zip(text(7).and_then(|port| port.parse().ok()))
+            .map(|(ip, port)| SocketAddr::new(ip, port));
+        let read = (|| {
+            Some(Recollection {
+                generation: number(2)?,
+                current_epoch: number(3)?,
+                config_epoch: number(4)?,
+                leader_epoch: number(5)?,
+                master,
+            })
+        })();
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.memory = Some(memory);
+            peer.recollection = read.filter(|_| memory);
+        }
+        self.remember();
+    }
+
+    /// Takes the group's past once a majority has told it; this Duke itself does not count.
+    fn remember(&mut self) {
+        let told: Vec<Recollection> = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.recollection.clone())
+            .collect();
+        if self.durable.size == 0 || told.len() < self.durable.majority() {
+            return;
+        }
+        let Some(newest) = told
+            .iter()
+            .max_by_key(|past| (past.generation, past.config_epoch))
+            .cloned()
+        else {
+            return;
+        };
+        let highest = |of: fn(&Recollection) -> u64| told.iter().map(of).max().unwrap_or(0);
+        let epoch = highest(|past| past.current_epoch).max(highest(|past| past.leader_epoch));
+        self.durable.memory = true;
+        self.durable.generation = newest.generation;
+        self.durable.current_epoch = epoch;
+        // Whom its predecessor voted for is not known: it votes in no epoch up to this one.
+        self.durable.leader_epoch = epoch;
+        self.durable.leader = String::new();
+        self.durable.config_epoch = newest.config_epoch;
+        self.persist();
+        if let Some(master) = newest.master {
+            self.switch(master);
+            self.doubt(master);
+        }
+        self.persist();
+        self.emit(Output::Ready(true));
+        self.hurry_hellos();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_is_read_as_it_was_printed() {
+        let hello = Hello {
+            address: "10.0.0.4:26379".parse().unwrap(),
+            id: "c".repeat(40),
+            current_epoch: 7,
+            group: "lake".into(),
+            master: "10.0.0.1:6379".parse().unwrap(),
+            config_epoch: 6,
+            generation: 2,
+        };
+        assert_eq!(Hello::read(&hello.print()), Some(hello));
+        assert_eq!(Hello::read("10.0.0.4,26379,x"), None);
+    }
+}

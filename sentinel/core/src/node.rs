@@ -1,0 +1,66 @@
+//! What is known of one data node.
+
+use std::net::SocketAddr;
+
+use crate::{
+    info::{Info, Role},
+    link::Wire,
+    time::Time,
+};
+
+/// A data node of record.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) wire: Wire,
+    pub(crate) info: Info,
+    /// When INFO was last answered.
+    pub(crate) informed: Option<Time>,
+    pub(crate) next_info: Time,
+    /// When its present role was first reported.
+    pub(crate) role_since: Time,
+    /// Whether this Duke finds it down.
+    pub(crate) down: Option<Time>,
+    /// It restarted while it was master: whatever it has now is not what it had.
+    pub(crate) restarted: bool,
+    /// It was seen with another run id since the last switch, so its data may be older.
+    pub(crate) reborn: bool,
+    /// Since when it follows the wrong master.
+    pub(crate) stray: Option<Time>,
+    /// An order to follow the master is on its way.
+    pub(crate) pointing: bool,
+}
+
+impl Node {
+    pub(crate) fn new(now: Time, address: SocketAddr) -> Self {
+        Self {
+            address,
+            wire: Wire::new(now),
+            info: Info::default(),
+            informed: None,
+            next_info: now,
+            role_since: now,
+            down: None,
+            restarted: false,
+            reborn: false,
+            stray: None,
+            pointing: false,
+        }
+    }
+
+    /// Whether it can be talked to and has said what it is.
+    pub(crate) fn is_known(&self) -> bool {
+        self.wire.up().is_some() && self.informed.is_some()
+    }
+
+    /// Whether it takes writes, as far as it said.
+    pub(crate) fn is_master(&self) -> bool {
+        self.info.role == Role::Master
+    }
+
+    /// Whether it is in touch with `master`.
+    pub(crate) fn replicates(&self, master: SocketAddr) -> bool {
+        self.info.role.follows(master)
+            && matches!(self.info.role, Role::Replica { link_up: true, .. })
+    }
+}

@@ -1,0 +1,146 @@
+//! One client's connection: who it is, what it may do, what it subscribed to.
+//!
+//! Three kinds of clients: anybody may discover the master; another Duke may vote and say hello; the
+//! operator may do everything.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use duke_resp::{Bytes, Frame};
+
+use crate::{engine::Engine, id::ClientId, output::Output};
+
+/// What a client has proved to be.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Right {
+    /// Anybody.
+    Discover,
+    /// Another Duke.
+    Peer,
+    /// The operator.
+    Admin,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: ClientId,
+    pub(crate) address: SocketAddr,
+    pub(crate) right: Right,
+    pub(crate) user: &'static str,
+    pub(crate) name: String,
+    /// It speaks RESP3.
+    pub(crate) typed: bool,
+    pub(crate) channels: BTreeSet<Bytes>,
+    pub(crate) patterns: BTreeSet<Bytes>,
+}
+
+impl Session {
+    pub(crate) fn new(id: ClientId, address: SocketAddr) -> Self {
+        Self {
+            id,
+            address,
+            right: Right::Discover,
+            user: "default",
+            name: String::new(),
+            typed: false,
+            channels: BTreeSet::new(),
+            patterns: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.channels.len().saturating_add(self.patterns.len())
+    }
+}
+
+/// A command's words, with the checks all commands share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words<'a>(pub(crate) &'a [Bytes]);
+
+impl<'a> Words<'a> {
+    /// The word at `index` as text, empty if there is none or it is no text.
+    pub(crate) fn text(self, index: usize) -> &'a str {
+        self.0
+            .get(index)
+            .and_then(|word| std::str::from_utf8(word).ok())
+            .unwrap_or_default()
+    }
+
+    /// The same in lower case.
+    pub(crate) fn lower(self, index: usize) -> String {
+        self.text(index).to_ascii_lowercase()
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.0.len()
+    }
+}
+
+/// `-ERR wrong number of arguments for 'x' command`.
+pub(crate) fn wrong_arity(command: &str) -> Frame {
+    Frame::error(format!(
+        "ERR wrong number of arguments for '{command}' command"
+    ))
+}
+
+/// `-NOPERM`: the client is not who may do this.
+pub(crate) fn no_permission(command: &str) -> Frame {
+    Frame::error(format!(
+        "NOPERM this user has no permissions to run the '{command}' command"
+    ))
+}
+
+impl Engine {
+    /// A client sent a command.
+    pub(crate) fn asked(&mut self, client: ClientId, words: &[Bytes]) {
+        if !self.sessions.contains_key(&client) || words.is_empty() {
+            return;
+        }
+        for reply in self.answers(client, Words(words)) {
+            self.emit(Output::Answer { client, reply });
+        }
+    }
+
+    pub(crate) fn session(&mut self, client: ClientId) -> &mut Session {
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.sessions
+            .entry(client)
+            .or_insert_with(|| Session::new(client, address))
+    }
+
+    pub(crate) fn right(&self, client: ClientId) -> Right {
+        self.sessions
+            .get(&client)
+            .map_or(Right::Discover, |session| session.right)
+    }
+
+    /// `AUTH [user] password`: another Duke as `duke`, the operator as `operator`.
+    pub(crate) fn authenticate(&mut self, client: ClientId, user: &str, password: &str) -> Frame {
+        let secrets = &self.secrets;
+        let (right, user, wanted) = match user {
+            "duke" => (Right::Peer, "duke", &secrets.peer),
+            "operator" => (Right::Admin, "operator", &secrets.admin),
+            _ => return wrong_password(),
+        };
+        if wanted.is_empty() || !same(password.as_bytes(), wanted.as_bytes()) {
+            return wrong_password();
+        }
+        let session = self.session(client);
+        session.right = right;
+        session.user = user;
+        Frame::ok()
+    }
+}
+
+fn wrong_password() -> Frame {
+    Frame::error("WRONGPASS invalid username-password pair or user is disabled.")
+}
+
+/// Compares in a time that does not depend on where they differ.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    let difference = left
+        .iter()
+        .zip(right)
+        .fold(0, |difference, (one, other)| difference | (one ^ other));
+    left.len() == right.len() && difference == 0
+}
