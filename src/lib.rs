@@ -6,11 +6,13 @@
 //! `telemetry` and `shutdown` are what every server needs. Nothing here decides who is master.
 
 pub mod api;
+pub mod cli;
 pub mod controller;
 pub mod leadership;
 pub mod metrics;
 pub mod redis;
 pub mod render;
+pub mod run;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,0 +1,285 @@
+//! Decides: what was seen and what is wanted in, steps and a status out. Pure.
+//!
+//! One module per concern; this one holds their order, which is the order of the steps:
+//! who is in the slices and labels, then objects, then a missing master, then what the Dukes know,
+//! then settings, then pods that have to go. Each step carries the reason for it, and what is not
+//! done now says what it waits for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use k8s_openapi::api::apps::v1::Deployment;
+
+use self::{
+    membership::Membership,
+    roles::Endpoints,
+    roll::Roll,
+    seeding::Seeding,
+    settings::Settings,
+    situation::Situation,
+    status::Decided,
+    step::{Action, Step},
+};
+use super::{
+    memory::Memory,
+    object::{Kind, Object, ObjectId},
+    observe::Observation,
+};
+use crate::api::{PipelineStatus, names::Names};
+
+pub mod membership;
+pub mod objects;
+pub mod roles;
+pub mod roll;
+pub mod seeding;
+pub mod settings;
+pub mod situation;
+pub mod status;
+pub mod step;
+
+/// How soon to look again while something is under way.
+const SOON: Duration = Duration::from_millis(400);
+
+/// How soon to look again when all is well: servers are asked then, never the API server.
+const LATER: Duration = Duration::from_secs(5);
+
+/// What a Pipeline wants, reduced to what plans look at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// The names of its objects.
+    pub names: Names,
+    /// How many data pods.
+    pub data: u16,
+    /// How many Dukes.
+    pub dukes: u32,
+    /// How many Dukes must agree that the master is down, if the user says so.
+    pub quorum: Option<u32>,
+    /// Whether volumes outlive pods.
+    pub durable: bool,
+    /// Directives for running data nodes.
+    pub live: BTreeMap<String, String>,
+    /// Which of them go back to their defaults because the spec no longer names them.
+    pub resets: BTreeSet<String>,
+    /// Sentinel settings for running Dukes.
+    pub duke_settings: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    /// The quorum for a group of `size` Dukes.
+    #[must_use]
+    pub fn quorum_of(&self, size: u32) -> u32 {
+        self.quorum.unwrap_or(size / 2 + 1).clamp(1, size.max(1))
+    }
+}
+
+/// What to do, what to say, and what to keep in mind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The requests, in order.
+    pub steps: Vec<Step>,
+    /// The status when they are done.
+    pub status: PipelineStatus,
+    /// Why what is not done now is not done.
+    pub report: Vec<String>,
+    /// When to look again.
+    pub requeue: Duration,
+}
+
+/// What is drawn for a moment: where Services lead, and how many pods there may be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Moment {
+    /// Who is behind the Services.
+    pub endpoints: Endpoints,
+    /// How many data pods there may be now.
+    pub data: u16,
+    /// How many Dukes there may be now.
+    pub dukes: u32,
+}
+
+/// Draws the wanted objects, with their hashes, in the order in which they are to be applied.
+pub trait Drawing {
+    /// All of them.
+    fn draw(&self, moment: &Moment) -> Vec<Object>;
+    /// Only the slices, which is all that a switch changes.
+    fn draw_slices(&self, endpoints: &Endpoints) -> Vec<Object>;
+}
+
+impl Plan {
+    /// Whether the status is written by one of the steps already.
+    #[must_use]
+    pub fn records_seed(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| step.action.name() == "RecordSeed")
+    }
+}
+
+/// Makes the whole plan.
+#[must_use]
+pub fn plan(
+    wanted: &Wanted,
+    seen: &Observation,
+    drawing: &impl Drawing,
+    memory: &mut Memory,
+) -> Plan {
+    let now = Situation::of(wanted, seen);
+    memory.leaderless_since =
+        seeding::is_needed(&now).then(|| memory.leaderless_since.unwrap_or(seen.at));
+    let stateful_set = seen.stateful_set(&wanted.names);
+    let deployment = deployment(seen, &wanted.names);
+
+    let data = roll::data_now(&now, stateful_set);
+    let dukes = membership::dukes_now(&now);
+    let endpoints = roles::endpoints(&now);
+    let objects = drawing.draw(&Moment {
+        endpoints,
+        data,
+        dukes,
+    });
+    let Settings {
+        steps: setting,
+        refused,
+        resets,
+    } = settings::settle(&now, memory);
+    let mut changes = objects::changes(objects, seen, memory);
+    if resets {
+        changes.hold_back(&ObjectId {
+            kind: Kind::ConfigMap,
+            name: wanted.names.data(),
+        });
+    }
+    let surplus = objects::surplus(&changes.wanted, seen);
+    let seeding = seeding::seed(&now, memory);
+    let is_quiet = seeding == Seeding::NotNeeded && !changes.touches_pods;
+    let roll = if is_quiet {
+        roll::roll(&now, stateful_set, memory)
+    } else {
+        Roll::Waiting("objects are being updated".to_owned())
+    };
+    let failures: Vec<String> = memory.failures.values().cloned().collect();
+    let decided = Decided {
+        seeding: &seeding,
+        roll: &roll,
+        refused: &refused,
+        is_settling: !setting.is_empty(),
+        failures: &failures,
+        deployment,
+    };
+    let status = status::status(&now, &decided);
+
+    let mut steps = changes.slices;
+    steps.extend(roles::label(&now));
+    steps.extend(changes.others);
+    steps.extend(surplus);
+    let mut report = Vec::new();
+    match seeding {
+        Seeding::NotNeeded => {
+            if let Some(membership) = Membership::of(&now) {
+                steps.extend(membership.feed(&now));
+            }
+            steps.extend(catch_up(&now));
+        }
+        Seeding::Waiting(why) => {
+            // Dukes recover memory from each other only when they know each other.
+            if let Some(membership) = Membership::of(&now) {
+                steps.extend(membership.feed(&now));
+            }
+            report.push(why);
+        }
+        Seeding::Steps(seeding) => steps.extend(seeding),
+    }
+    steps.extend(setting);
+    match roll {
+        Roll::Done => {}
+        Roll::Step(step) => steps.push(step),
+        Roll::Waiting(why) => report.push(why),
+    }
+    let is_ready = status.phase == Some(crate::api::Phase::Ready);
+    let requeue = if steps.is_empty() && is_ready {
+        LATER
+    } else {
+        SOON
+    };
+    Plan {
+        steps,
+        status,
+        report,
+        requeue,
+    }
+}
+
+/// Follows a switch at once: slices, labels, status, and nothing else.
+#[must_use]
+pub fn announce(
+    wanted: &Wanted,
+    seen: &Observation,
+    drawing: &impl Drawing,
+    memory: &mut Memory,
+) -> Plan {
+    let now = Situation::of(wanted, seen);
+    let slices = drawing.draw_slices(&roles::endpoints(&now));
+    let mut steps = objects::changes(slices, seen, memory).slices;
+    steps.extend(roles::label(&now));
+    Plan {
+        steps,
+        status: status::announced(&now),
+        report: Vec::new(),
+        requeue: Duration::ZERO,
+    }
+}
+
+/// The plan for a spec that cannot be followed: the group that exists is still served.
+#[must_use]
+pub fn refuse(wanted: &Wanted, seen: &Observation, errors: &str) -> Plan {
+    let now = Situation::of(wanted, seen);
+    let status = status::refused(&now, errors);
+    Plan {
+        steps: roles::label(&now),
+        status,
+        report: vec![errors.to_owned()],
+        requeue: LATER,
+    }
+}
+
+/// Brings Dukes of an older generation to the present one; they were away when it began.
+fn catch_up(now: &Situation<'_>) -> Vec<Step> {
+    let Some(agreed) = now.agreed.filter(|_| now.has_brain()) else {
+        return Vec::new();
+    };
+    let seed = crate::redis::duke::Seed {
+        generation: agreed.generation,
+        master: agreed.address,
+        epoch: agreed.epoch,
+    };
+    now.remembering()
+        .filter(|(pod, report)| !pod.facts.terminating && report.generation < agreed.generation)
+        .filter_map(|(pod, _)| {
+            let why = format!("{} remembers an older generation", pod.facts.name);
+            Some(Step::new(
+                Action::SeedDuke {
+                    duke: pod.address()?,
+                    seed,
+                },
+                why,
+            ))
+        })
+        .collect()
+}
+
+fn deployment<'a>(seen: &'a Observation, names: &Names) -> Option<&'a Deployment> {
+    let id = ObjectId {
+        kind: Kind::Deployment,
+        name: names.duke(),
+    };
+    match seen.live.get(&id)? {
+        Object::Deployment(live) => Some(live),
+        Object::ConfigMap(_)
+        | Object::DisruptionBudget(_)
+        | Object::EndpointSlice(_)
+        | Object::Secret(_)
+        | Object::Service(_)
+        | Object::StatefulSet(_) => None,
+    }
+}

@@ -1,0 +1,129 @@
+//! Writes down who is master, for those that ask Kubernetes: who is in the EndpointSlices, and the
+//! role labels of the pods. Pure.
+//!
+//! A pod whose processes are gone is out of the slices before anything else happens, since its
+//! address may soon be someone else's. While no Duke can be asked, what is on record stays.
+
+use super::{
+    situation::Situation,
+    step::{Action, Step},
+};
+use crate::{
+    api::label::{ROLE_MASTER, ROLE_REPLICA},
+    controller::observe::{Answer, DataPod, PodFacts},
+    redis::node::Role,
+    render::Endpoint,
+};
+
+/// Where the Service `pipeline-<NAME>` leads.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Endpoints {
+    /// The master, if there is one.
+    pub master: Option<Endpoint>,
+    /// The Dukes.
+    pub dukes: Vec<Endpoint>,
+    /// The data pods, for their exporters.
+    pub exporters: Vec<Endpoint>,
+}
+
+/// The pod that takes writes, as far as anybody knows.
+#[must_use]
+pub fn master_pod<'a>(now: &Situation<'a>) -> Option<&'a DataPod> {
+    if now.agreed.is_some() {
+        return now.master;
+    }
+    let status = &now.seen.status;
+    let recorded = status.master_address.as_deref();
+    now.seen
+        .data
+        .iter()
+        .filter(|pod| status.master.as_deref() == Some(pod.facts.name.as_str()))
+        .find(|pod| {
+            !pod.facts.is_over() && pod.address().map(|a| a.to_string()).as_deref() == recorded
+        })
+}
+
+/// Who is behind the Service `pipeline-<NAME>`.
+#[must_use]
+pub fn endpoints(now: &Situation<'_>) -> Endpoints {
+    // A server that was started anew at the master's address takes no writes and has no data yet.
+    let master = master_pod(now)
+        .filter(|pod| {
+            pod.answer
+                .given()
+                .is_none_or(|report| report.role == Role::Master)
+        })
+        .and_then(|pod| endpoint(&pod.facts));
+    let dukes = now
+        .seen
+        .dukes
+        .iter()
+        .filter(|pod| !pod.facts.is_over())
+        .filter_map(|pod| endpoint(&pod.facts))
+        .collect();
+    let exporters = now
+        .seen
+        .data
+        .iter()
+        .filter(|pod| !pod.facts.is_over())
+        .filter_map(|pod| endpoint(&pod.facts))
+        .collect();
+    Endpoints {
+        master,
+        dukes,
+        exporters,
+    }
+}
+
+fn endpoint(facts: &PodFacts) -> Option<Endpoint> {
+    Some(Endpoint {
+        pod: facts.name.clone(),
+        uid: facts.uid.clone(),
+        node: facts.node.clone(),
+        address: facts.ip?,
+        ready: facts.ready,
+        terminating: facts.terminating,
+    })
+}
+
+/// The steps that make every pod's label say its role; the old master's first, so that the Service
+/// of the master never leads to two.
+#[must_use]
+pub fn label(now: &Situation<'_>) -> Vec<Step> {
+    let Some(master) = master_pod(now) else {
+        return Vec::new();
+    };
+    let mut steps: Vec<Step> = now
+        .seen
+        .data
+        .iter()
+        .filter(|pod| !pod.facts.is_over() && pod.facts.uid != master.facts.uid)
+        .filter(|pod| pod.facts.role.as_deref() != Some(ROLE_REPLICA))
+        .filter(|pod| pod.facts.role.is_some() || is_known_replica(pod))
+        .map(|pod| step(&pod.facts, ROLE_REPLICA, &master.facts.name))
+        .collect();
+    if master.facts.role.as_deref() != Some(ROLE_MASTER) {
+        steps.push(step(&master.facts, ROLE_MASTER, &master.facts.name));
+    }
+    steps
+}
+
+/// A pod gets its first label when its server has found its place.
+fn is_known_replica(pod: &DataPod) -> bool {
+    match &pod.answer {
+        Answer::Given(report) => report.role != Role::Master && !report.is_blank(),
+        Answer::Missing(_) | Answer::NotAsked => false,
+    }
+}
+
+fn step(facts: &PodFacts, role: &'static str, master: &str) -> Step {
+    let action = Action::LabelPod {
+        name: facts.name.clone(),
+        uid: facts.uid.clone(),
+        role,
+    };
+    Step::new(
+        action,
+        format!("{master} is master, so {} is {role}", facts.name),
+    )
+}

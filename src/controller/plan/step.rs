@@ -1,0 +1,170 @@
+//! The steps a plan is made of: each is one request, with the reason for it. Pure data.
+
+use std::net::SocketAddr;
+
+use crate::{
+    api::PipelineStatus,
+    controller::object::{Object, ObjectId},
+    redis::duke::{Member, Seed},
+};
+
+/// One request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Apply an owned object, whole.
+    Apply(Box<Object>),
+    /// Make the Secret; never replaces one.
+    CreateSecret(Box<Object>),
+    /// Delete an owned object that is no longer wanted.
+    DeleteObject {
+        /// Which one.
+        id: ObjectId,
+        /// Only this very object.
+        uid: String,
+        /// Only in this version.
+        resource_version: String,
+    },
+    /// Delete a pod, gracefully.
+    DeletePod {
+        /// Its name.
+        name: String,
+        /// Only this very pod.
+        uid: String,
+        /// Only in this version.
+        resource_version: String,
+    },
+    /// Ask a Duke to move the master.
+    FailOver {
+        /// The Duke.
+        duke: SocketAddr,
+    },
+    /// Write a role into a pod's label.
+    LabelPod {
+        /// Its name.
+        name: String,
+        /// Only this very pod.
+        uid: String,
+        /// The role.
+        role: &'static str,
+    },
+    /// Make a replica of nothing the master of a group without one.
+    Promote {
+        /// The data node.
+        node: SocketAddr,
+    },
+    /// Write the status that begins a seeding, under the version it was decided on.
+    RecordSeed {
+        /// The whole new status.
+        status: Box<PipelineStatus>,
+        /// The Pipeline's version.
+        resource_version: String,
+    },
+    /// Give a Duke memory of the group.
+    SeedDuke {
+        /// The Duke.
+        duke: SocketAddr,
+        /// What it has to know.
+        seed: Seed,
+    },
+    /// Change a Sentinel setting of a Duke.
+    SetDuke {
+        /// The Duke.
+        duke: SocketAddr,
+        /// The option's name.
+        option: String,
+        /// Its value.
+        value: String,
+    },
+    /// Change a directive of a running data node.
+    SetNode {
+        /// The data node.
+        node: SocketAddr,
+        /// Its process; the setting is gone with it.
+        run_id: String,
+        /// The directive.
+        directive: String,
+        /// Its value.
+        value: String,
+    },
+    /// Tell a Duke all Dukes.
+    TellMembers {
+        /// The Duke.
+        duke: SocketAddr,
+        /// The number of which a majority is taken.
+        size: u32,
+        /// How many must agree that the master is down.
+        quorum: u32,
+        /// All of them.
+        members: Vec<Member>,
+    },
+    /// Tell a Duke all data nodes.
+    TellNodes {
+        /// The Duke.
+        duke: SocketAddr,
+        /// All of them.
+        nodes: Vec<SocketAddr>,
+    },
+}
+
+impl Action {
+    /// The kind of step: log field and metric label.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Apply(_) => "Apply",
+            Self::CreateSecret(_) => "CreateSecret",
+            Self::DeleteObject { .. } => "DeleteObject",
+            Self::DeletePod { .. } => "DeletePod",
+            Self::FailOver { .. } => "FailOver",
+            Self::LabelPod { .. } => "LabelPod",
+            Self::Promote { .. } => "Promote",
+            Self::RecordSeed { .. } => "RecordSeed",
+            Self::SeedDuke { .. } => "SeedDuke",
+            Self::SetDuke { .. } => "SetDuke",
+            Self::SetNode { .. } => "SetNode",
+            Self::TellMembers { .. } => "TellMembers",
+            Self::TellNodes { .. } => "TellNodes",
+        }
+    }
+
+    /// Whether later steps of the same pass must not be taken when this one failed.
+    ///
+    /// The steps of a seeding build upon each other. All others stand alone: an unreachable Duke
+    /// must not keep a pod from its label.
+    #[must_use]
+    pub fn is_foundation(&self) -> bool {
+        match self {
+            Self::CreateSecret(_) | Self::Promote { .. } | Self::RecordSeed { .. } => true,
+            Self::Apply(_)
+            | Self::DeleteObject { .. }
+            | Self::DeletePod { .. }
+            | Self::FailOver { .. }
+            | Self::LabelPod { .. }
+            | Self::SeedDuke { .. }
+            | Self::SetDuke { .. }
+            | Self::SetNode { .. }
+            | Self::TellMembers { .. }
+            | Self::TellNodes { .. } => false,
+        }
+    }
+}
+
+/// A request and the reason for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// Why: a clause for logs and explanations.
+    pub why: String,
+}
+
+impl Step {
+    /// A step.
+    #[must_use]
+    pub fn new(action: Action, why: impl Into<String>) -> Self {
+        Self {
+            action,
+            why: why.into(),
+        }
+    }
+}
