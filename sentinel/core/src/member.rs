@@ -208,11 +208,11 @@ impl Engine {
             self.durable.generation = hello.generation;
             self.durable.current_epoch = self.durable.current_epoch.max(hello.current_epoch);
             self.durable.config_epoch = hello.config_epoch;
-            if self.durable.master != Some(hello.master) {
-                self.publish_peer("+config-update-from", &hello.id);
-                self.switch(hello.master);
-                self.doubt(hello.master);
-            }
+            self.publish_peer("+config-update-from", &hello.id);
+            // The address may be the same: a master promoted again in place is not the one that
+            // went down, and must not be replaced once more.
+            self.switch(hello.master);
+            self.doubt(hello.master);
             self.persist();
         }
     }
