@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use pipeline_operator::api::crd_yaml;
+use pipeline_operator::api::{crd_yaml, image};
 
 /// What a generated document begins with.
 const HEADER: &str = "# Made by `UPDATE=1 cargo test --test generated`; do not edit.\n";
@@ -45,4 +45,54 @@ fn the_definition_in_the_example_is_current() {
         file,
         &format!("{HEADER}{}{SEPARATOR}{rest}", crd_yaml().trim_end()),
     );
+}
+
+#[test]
+fn the_charts_permissions_are_those_of_the_example() {
+    let example = fs::read_to_string(path("example/operator.yaml")).unwrap();
+    let role = example
+        .split(SEPARATOR)
+        .find(|document| document.contains("\nkind: ClusterRole\n"))
+        .expect("there is a role");
+    let (_, rules) = role.split_once("\nrules:\n").expect("the rules come last");
+    check(
+        "charts/pipelineoperator/files/rules.yaml",
+        &format!("{HEADER}rules:\n{rules}\n"),
+    );
+}
+
+#[test]
+fn everything_speaks_of_one_version() {
+    let (repository, tag) = image::OPERATOR.rsplit_once(':').unwrap();
+    assert_eq!(tag, env!("CARGO_PKG_VERSION"));
+    let example = fs::read_to_string(path("example/operator.yaml")).unwrap();
+    assert_eq!(
+        example.matches(image::OPERATOR).count(),
+        2,
+        "its own image, and the Dukes'"
+    );
+    let chart = fs::read_to_string(path("charts/pipelineoperator/Chart.yaml")).unwrap();
+    assert!(
+        chart.contains(&format!("\nversion: {tag}\nappVersion: {tag}\n")),
+        "{chart}"
+    );
+    let values = fs::read_to_string(path("charts/pipelineoperator/values.yaml")).unwrap();
+    assert!(
+        values.contains(&format!("  repository: {repository}\n")),
+        "{values}"
+    );
+}
+
+#[test]
+fn the_charts_readme_names_every_value() {
+    let values = fs::read_to_string(path("charts/pipelineoperator/values.yaml")).unwrap();
+    let readme = fs::read_to_string(path("charts/pipelineoperator/README.md")).unwrap();
+    let top = values
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, _)| key);
+    for key in top.filter(|key| key.starts_with(|c: char| c.is_ascii_lowercase())) {
+        let named = [format!("`{key}`"), format!("`{key}.")];
+        assert!(named.iter().any(|name| readme.contains(name)), "{key}");
+    }
 }

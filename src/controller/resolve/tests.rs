@@ -42,7 +42,10 @@ fn an_empty_spec_has_all_defaults() {
         Some("/duke")
     );
     assert_eq!(resolved.duke.settings, BTreeMap::from(DUKE_DEFAULTS));
-    assert_eq!(resolved.data.storage, Storage::EmptyDir(EmptyDirVolumeSource::default()));
+    assert_eq!(
+        resolved.data.storage,
+        Storage::EmptyDir(EmptyDirVolumeSource::default())
+    );
     assert_eq!(resolved.data.exporter, None);
     assert_eq!(resolved.owner().uid, "7a1e");
 }
