@@ -32,9 +32,7 @@ fn a_killed_master_is_replaced_and_comes_back_as_a_replica() {
     let mut subscriber = Wire::connect(world.dukes[0].address(), PATIENCE).unwrap();
     subscriber.ask(&["SUBSCRIBE", "+switch-master"]).unwrap();
     let prober = Prober::start(world.dukes.iter().map(world::Duke::address).collect());
-    wait_for("the first writes", || {
-        world.nodes[0].login()?.ask(&["GET", "probe"])
-    });
+    prober.warm();
 
     world.node(old).process.kill();
     let new = world.next_master(old);
@@ -71,9 +69,7 @@ fn a_frozen_master_is_replaced_and_demoted_when_it_thaws() {
     let mut world = World::seeded("frozen");
     let old = world.nodes[0].address();
     let prober = Prober::start(world.dukes.iter().map(world::Duke::address).collect());
-    wait_for("the first writes", || {
-        world.nodes[0].login()?.ask(&["GET", "probe"])
-    });
+    prober.warm();
     world.node(old).process.signal("STOP");
     let new = world.next_master(old);
     let gap = prober.finish();
@@ -188,9 +184,7 @@ fn a_manual_failover_moves_the_master_and_demotes_the_old_one() {
     let world = World::seeded("manual");
     let old = world.nodes[0].address();
     let prober = Prober::start(world.dukes.iter().map(world::Duke::address).collect());
-    wait_for("the first writes", || {
-        world.nodes[0].login()?.ask(&["GET", "probe"])
-    });
+    prober.warm();
     world.dukes[1]
         .ask(&["SENTINEL", "FAILOVER", "mymaster"])
         .unwrap();

@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::wire::{Wire, text};
+use crate::world::wait_for;
 
 /// Patience of a single request: short, so that a frozen master is left soon.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -18,6 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Prober {
     stop: Arc<AtomicBool>,
+    writes: Arc<AtomicU64>,
     thread: JoinHandle<Gap>,
 }
 
@@ -35,8 +37,23 @@ impl Prober {
     pub(crate) fn start(dukes: Vec<SocketAddr>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || run(&dukes, &stopped));
-        Self { stop, thread }
+        let writes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&writes);
+        let thread = std::thread::spawn(move || run(&dukes, &stopped, &counted));
+        Self {
+            stop,
+            writes,
+            thread,
+        }
+    }
+
+    /// Waits until it writes steadily.
+    pub(crate) fn warm(&self) {
+        wait_for("the first writes", || {
+            let writes = self.writes.load(Ordering::Relaxed);
+            ensure!(writes >= 20, "{writes} writes");
+            Ok(())
+        });
     }
 
     /// Ends it after one more acknowledged write.
@@ -46,7 +63,7 @@ impl Prober {
     }
 }
 
-fn run(dukes: &[SocketAddr], stopped: &AtomicBool) -> Gap {
+fn run(dukes: &[SocketAddr], stopped: &AtomicBool, writes: &AtomicU64) -> Gap {
     let mut gap = Gap::default();
     let mut last: Option<Instant> = None;
     let mut master: Option<Wire> = None;
@@ -62,7 +79,7 @@ fn run(dukes: &[SocketAddr], stopped: &AtomicBool) -> Gap {
             gap.longest = gap
                 .longest
                 .max(last.map_or(Duration::ZERO, |last| now - last));
-            gap.writes += 1;
+            gap.writes = writes.fetch_add(1, Ordering::Relaxed) + 1;
             last = Some(now);
             if ending {
                 return gap;
