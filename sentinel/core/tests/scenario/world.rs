@@ -1,0 +1,698 @@
+//! A group in one process: engines, model servers, a network and disks, in virtual time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Write as _,
+    net::SocketAddr,
+    time::Duration,
+};
+
+use duke_core::{ClientId, Durable, Engine, Input, LinkError, LinkId, Output, RequestId, Secrets, Time, config};
+use duke_resp::{Bytes, Frame};
+
+use crate::server::Server;
+
+/// How long a message takes, in milliseconds.
+const DELAY: u64 = 1;
+/// How long a connection attempt that meets silence takes to fail.
+const CONNECT_PATIENCE: u64 = 1500;
+/// The client through which the script talks to a Duke.
+const SCRIPT: ClientId = ClientId(1_000_000);
+
+/// Who a command comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Rights {
+    Operator,
+    Peer,
+    Nobody,
+}
+
+struct Duke {
+    name: String,
+    address: SocketAddr,
+    engine: Option<Engine>,
+    frozen: bool,
+    disk: Option<String>,
+    disk_millis: u64,
+    links: BTreeMap<LinkId, Link>,
+    /// Connections of other Dukes here, and what is still to be answered on them.
+    clients: BTreeMap<ClientId, Caller>,
+    life: u64,
+    ready: bool,
+    inbox: Vec<Event>,
+}
+
+struct Link {
+    to: SocketAddr,
+    up: bool,
+    number: u64,
+}
+
+struct Caller {
+    duke: usize,
+    link: LinkId,
+    open: VecDeque<RequestId>,
+}
+
+/// Something on its way.
+#[derive(Clone)]
+enum Event {
+    Connected { duke: usize, link: LinkId },
+    Broken { duke: usize, link: LinkId, error: LinkError },
+    ToNode { duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes> },
+    ToDuke { duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes> },
+    Reply { duke: usize, link: LinkId, request: RequestId, reply: Frame },
+    Durable { duke: usize, life: u64, sequence: u64, text: String },
+    Sync { node: SocketAddr },
+}
+
+pub(crate) struct World {
+    now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    numbers: u64,
+    dukes: Vec<Duke>,
+    nodes: BTreeMap<SocketAddr, Server>,
+    cuts: BTreeSet<(SocketAddr, SocketAddr)>,
+    transcript: String,
+    names: Vec<(String, String)>,
+    generation: u64,
+}
+
+fn node_address(number: usize) -> SocketAddr {
+    format!("10.0.0.{number}:6379").parse().unwrap()
+}
+
+fn duke_address(number: usize) -> SocketAddr {
+    format!("10.0.1.{number}:26379").parse().unwrap()
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            now: 0,
+            queue: BTreeMap::new(),
+            numbers: 0,
+            dukes: Vec::new(),
+            nodes: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            transcript: String::new(),
+            names: Vec::new(),
+            generation: 0,
+        }
+    }
+
+    // --- what scripts command ---
+
+    pub(crate) fn group(&mut self, dukes: usize, nodes: usize) {
+        for number in 1..=nodes {
+            let address = node_address(number);
+            self.nodes.insert(address, Server::new(address));
+            self.names.push((format!("{} {}", address.ip(), address.port()), format!("n{number}")));
+            self.names.push((address.to_string(), format!("n{number}")));
+        }
+        for number in 1..=dukes {
+            self.dukes.push(Duke {
+                name: format!("d{number}"),
+                address: duke_address(number),
+                engine: None,
+                frozen: false,
+                disk: None,
+                disk_millis: 1,
+                links: BTreeMap::new(),
+                clients: BTreeMap::new(),
+                life: 0,
+                ready: false,
+                inbox: Vec::new(),
+            });
+            self.boot(number - 1);
+        }
+        self.feed();
+    }
+
+    /// Tells every living Duke who belongs to the group.
+    pub(crate) fn feed(&mut self) {
+        let ids: Vec<(String, SocketAddr)> = (0..self.dukes.len())
+            .filter_map(|duke| Some((self.id_of(duke)?, self.dukes[duke].address)))
+            .collect();
+        let size = self.dukes.len();
+        let quorum = size / 2 + 1;
+        let mut members = vec!["DUKE".to_owned(), "MEMBERS".into(), size.to_string(), quorum.to_string()];
+        members.extend(ids.iter().map(|(id, address)| format!("{id}@{address}")));
+        let mut nodes = vec!["DUKE".to_owned(), "NODES".into()];
+        nodes.extend(self.nodes.keys().map(ToString::to_string));
+        for duke in 0..self.dukes.len() {
+            self.operator(duke, &members);
+            self.operator(duke, &nodes);
+        }
+    }
+
+    pub(crate) fn seed(&mut self, node: &str) {
+        let address = self.node(node);
+        self.nodes.get_mut(&address).unwrap().follows = None;
+        self.generation += 1;
+        let epoch = 100 * (self.generation - 1) + 1;
+        let words = ["DUKE".to_owned(), "SEED".into(), self.generation.to_string(), address.ip().to_string(),
+            address.port().to_string(), epoch.to_string()];
+        for duke in 0..self.dukes.len() {
+            self.operator(duke, &words);
+        }
+    }
+
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + u64::try_from(time.as_millis()).unwrap();
+        loop {
+            let event = self.queue.keys().next().map(|(at, _)| *at);
+            let timer = (0..self.dukes.len()).filter_map(|duke| self.wake(duke)).min();
+            let next = event.into_iter().chain(timer).min().filter(|at| *at <= end);
+            let Some(next) = next else { break };
+            self.now = self.now.max(next);
+            if event.is_some_and(|at| at <= self.now) {
+                let (_, event) = self.queue.pop_first().unwrap();
+                self.happen(event);
+            } else {
+                for duke in 0..self.dukes.len() {
+                    if self.wake(duke).is_some_and(|at| at <= self.now) {
+                        let now = Time::from_millis(self.now);
+                        self.dukes[duke].engine.as_mut().unwrap().tick(now);
+                        self.drain(duke);
+                    }
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn kill(&mut self, name: &str) {
+        if let Some(duke) = self.duke(name) {
+            self.dukes[duke].engine = None;
+            self.dukes[duke].links.clear();
+            self.dukes[duke].clients.clear();
+            self.dukes[duke].inbox.clear();
+            let address = self.dukes[duke].address;
+            self.break_links_to(address, LinkError::Reset);
+        } else {
+            let address = self.node(name);
+            self.nodes.get_mut(&address).unwrap().alive = false;
+            self.break_links_to(address, LinkError::Reset);
+            self.lose_touch(address);
+        }
+    }
+
+    pub(crate) fn start(&mut self, name: &str) {
+        if let Some(duke) = self.duke(name) {
+            self.boot(duke);
+        } else {
+            let address = self.node(name);
+            self.nodes.get_mut(&address).unwrap().start();
+        }
+    }
+
+    pub(crate) fn empty(&mut self, name: &str) {
+        let address = self.node(name);
+        self.nodes.get_mut(&address).unwrap().offset = 0;
+    }
+
+    pub(crate) fn wipe(&mut self, name: &str) {
+        let duke = self.duke(name).unwrap();
+        self.dukes[duke].disk = None;
+    }
+
+    pub(crate) fn freeze(&mut self, name: &str, frozen: bool) {
+        if let Some(duke) = self.duke(name) {
+            self.dukes[duke].frozen = frozen;
+            if !frozen {
+                for event in std::mem::take(&mut self.dukes[duke].inbox) {
+                    self.happen(event);
+                }
+            }
+            return;
+        }
+        let address = self.node(name);
+        let server = self.nodes.get_mut(&address).unwrap();
+        server.frozen = frozen;
+        if !frozen {
+            for ((duke, number), request, words) in std::mem::take(&mut server.waiting) {
+                let link = self.dukes[duke].links.iter().find(|(_, link)| link.number == number);
+                let Some(link) = link.map(|(id, _)| *id) else { continue };
+                let words = words.into_iter().map(Bytes::from).collect();
+                self.happen(Event::ToNode { duke, link, request: RequestId(request), words });
+            }
+        }
+    }
+
+    pub(crate) fn cut(&mut self, left: &str, right: &str) {
+        let (left, right) = (self.address(left), self.address(right));
+        self.cuts.extend([(left, right), (right, left)]);
+        let nodes: Vec<SocketAddr> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            let master = self.nodes[&node].follows;
+            if master.is_some_and(|master| self.is_cut(node, master)) {
+                self.nodes.get_mut(&node).unwrap().in_touch = false;
+            }
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cuts.clear();
+        let nodes: Vec<SocketAddr> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            self.later(DELAY, Event::Sync { node });
+        }
+    }
+
+    pub(crate) fn write(&mut self, name: &str, bytes: u64) {
+        let address = self.node(name);
+        let server = self.nodes.get_mut(&address).unwrap();
+        assert!(server.alive && server.follows.is_none(), "{name} takes no writes");
+        server.offset += bytes;
+        let offset = server.offset;
+        for replica in self.nodes.values_mut() {
+            if replica.follows == Some(address) && replica.in_touch && !replica.frozen {
+                replica.offset = offset;
+            }
+        }
+    }
+
+    pub(crate) fn point(&mut self, name: &str, target: &str) {
+        let (address, target) = (self.node(name), self.node(target));
+        let server = self.nodes.get_mut(&address).unwrap();
+        server.follows = Some(target);
+        server.in_touch = false;
+        self.later(DELAY, Event::Sync { node: address });
+    }
+
+    pub(crate) fn slow(&mut self, name: &str, time: Duration) {
+        let duke = self.duke(name).unwrap();
+        self.dukes[duke].disk_millis = u64::try_from(time.as_millis()).unwrap();
+    }
+
+    pub(crate) fn ask(&mut self, name: &str, rights: Rights, words: &[&str]) {
+        let duke = self.duke(name).unwrap();
+        let words: Vec<String> = words.iter().map(|word| self.resolve(word)).collect();
+        let replies = self.command(duke, rights, &words);
+        for reply in replies {
+            let text = printed(&reply);
+            self.tell(&format!("{name} answered {text}"));
+        }
+    }
+
+    pub(crate) fn show(&mut self) {
+        let mut lines = Vec::new();
+        for server in self.nodes.values() {
+            let state = match (server.alive, server.frozen, server.follows) {
+                (false, ..) => "dead".to_owned(),
+                (true, true, _) => "frozen".to_owned(),
+                (true, false, None) => "master".to_owned(),
+                (true, false, Some(master)) => {
+                    format!("replica of {master}, {}", if server.in_touch { "in touch" } else { "cut off" })
+                }
+            };
+            lines.push(format!("{} {state}, {} bytes", server.address, server.offset));
+        }
+        for duke in &self.dukes {
+            let state = match (&duke.engine, duke.ready) {
+                (None, _) => "dead",
+                (Some(_), true) => "ready",
+                (Some(_), false) => "without memory",
+            };
+            lines.push(format!("{} {state}", duke.name));
+        }
+        for line in lines {
+            self.tell(&line);
+        }
+    }
+
+    pub(crate) fn take_transcript(&mut self) -> String {
+        let mut text = std::mem::take(&mut self.transcript);
+        for (from, to) in &self.names {
+            text = text.replace(from.as_str(), to);
+        }
+        text
+    }
+
+    // --- how it works ---
+
+    fn tell(&mut self, line: &str) {
+        let (seconds, millis) = (self.now / 1000, self.now % 1000);
+        writeln!(self.transcript, "{seconds}.{millis:03} {line}").unwrap();
+    }
+
+    fn boot(&mut self, duke: usize) {
+        let text = "duke group mymaster\nduke state /state\nsentinel failover-timeout mymaster 3000\n";
+        let secrets = Secrets { data: "data".into(), admin: "admin".into(), peer: "peer".into() };
+        let kept = self.dukes[duke].disk.as_deref().map(|text| Durable::read(text).unwrap());
+        let seed = u64::try_from(duke).unwrap() + 10 * self.dukes[duke].life;
+        let now = Time::from_millis(self.now);
+        let engine = Engine::new(config::parse(text).unwrap(), secrets, kept, seed, now);
+        self.dukes[duke].engine = Some(engine);
+        self.dukes[duke].life += 1;
+        self.dukes[duke].ready = false;
+        let mut heard = vec![Input::Joined { client: SCRIPT, address: duke_address(99) }];
+        heard.push(Input::Asked { client: SCRIPT, words: vec!["PSUBSCRIBE".into(), "*".into()] });
+        for input in heard {
+            self.give(duke, input);
+        }
+        let id = self.id_of(duke).unwrap();
+        let name = self.dukes[duke].name.clone();
+        self.names.insert(0, (id, name));
+    }
+
+    fn id_of(&mut self, duke: usize) -> Option<String> {
+        self.dukes[duke].engine.as_ref()?;
+        let replies = self.command(duke, Rights::Nobody, &["SENTINEL".into(), "MYID".into()]);
+        let text = replies.first()?.as_text()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// Talks to a Duke over a connection of its own and returns what it answers at once.
+    fn command(&mut self, duke: usize, rights: Rights, words: &[String]) -> Vec<Frame> {
+        self.numbers += 1;
+        let client = ClientId(2_000_000 + self.numbers);
+        self.give(duke, Input::Joined { client, address: duke_address(99) });
+        let login: Option<[&str; 3]> = match rights {
+            Rights::Operator => Some(["AUTH", "operator", "admin"]),
+            Rights::Peer => Some(["AUTH", "duke", "peer"]),
+            Rights::Nobody => None,
+        };
+        if let Some(login) = login {
+            let words = login.iter().map(|word| Bytes::from_static(word.as_bytes())).collect();
+            self.give(duke, Input::Asked { client, words });
+        }
+        let before = self.answers_to(duke, client).len();
+        let asked = words.iter().map(|word| Bytes::from(word.clone())).collect();
+        self.give(duke, Input::Asked { client, words: asked });
+        // An answer may have to wait for the disk.
+        let end = self.now + 5_000;
+        while self.answers_to(duke, client).len() == before && self.now < end {
+            self.run(Duration::from_millis(1));
+        }
+        self.answers_to(duke, client).split_off(before)
+    }
+
+    fn answers_to(&self, duke: usize, client: ClientId) -> Vec<Frame> {
+        let inbox = &self.dukes[duke].inbox;
+        let wanted = RequestId(client.0);
+        let reply = |event: &Event| match event {
+            Event::Reply { request, reply, .. } if *request == wanted => Some(reply.clone()),
+            _ => None,
+        };
+        inbox.iter().filter_map(reply).collect()
+    }
+
+    fn operator(&mut self, duke: usize, words: &[String]) {
+        if self.dukes[duke].engine.is_none() || self.dukes[duke].frozen {
+            return;
+        }
+        let replies = self.command(duke, Rights::Operator, words);
+        if replies != [Frame::ok()] {
+            let name = self.dukes[duke].name.clone();
+            let text = replies.iter().map(printed).collect::<String>();
+            self.tell(&format!("{name} refused {}: {text}", words[1]));
+        }
+    }
+
+    fn later(&mut self, delay: u64, event: Event) {
+        self.numbers += 1;
+        self.queue.insert((self.now + delay, self.numbers), event);
+    }
+
+    fn wake(&self, duke: usize) -> Option<u64> {
+        let duke = &self.dukes[duke];
+        let engine = duke.engine.as_ref().filter(|_| !duke.frozen)?;
+        // A deadline that has passed waits for something else to happen first.
+        engine.deadline().map(|time| time.as_millis().max(self.now + 1))
+    }
+
+    fn give(&mut self, duke: usize, input: Input) {
+        let now = Time::from_millis(self.now);
+        if let Some(engine) = &mut self.dukes[duke].engine {
+            engine.handle(now, input);
+            self.drain(duke);
+        }
+    }
+
+    fn drain(&mut self, duke: usize) {
+        while let Some(output) = self.dukes[duke].engine.as_mut().and_then(Engine::poll) {
+            self.carry_out(duke, output);
+        }
+    }
+
+    fn carry_out(&mut self, duke: usize, output: Output) {
+        match output {
+            Output::Answer { client: SCRIPT, reply } => self.heard(duke, &reply),
+            Output::Answer { client, reply } => self.answered(duke, client, reply),
+            Output::Connect { link, address } => self.connect(duke, link, address),
+            Output::Disconnect { link } => {
+                self.dukes[duke].links.remove(&link);
+            }
+            Output::Persist { sequence, text } => {
+                let (life, wait) = (self.dukes[duke].life, self.dukes[duke].disk_millis);
+                self.later(wait, Event::Durable { duke, life, sequence, text });
+            }
+            Output::Ready(ready) => self.dukes[duke].ready = ready,
+            Output::Request { link, request, words } => {
+                let Some(to) = self.dukes[duke].links.get(&link).map(|link| link.to) else { return };
+                let event = if self.nodes.contains_key(&to) {
+                    Event::ToNode { duke, link, request, words }
+                } else {
+                    Event::ToDuke { duke, link, request, words }
+                };
+                self.later(DELAY, event);
+            }
+            Output::Close { .. } | Output::Protocol { .. } | Output::Shutdown => {}
+        }
+    }
+
+    fn heard(&mut self, duke: usize, reply: &Frame) {
+        let items = reply.as_array().unwrap_or_default();
+        let word = |index: usize| {
+            items.get(index).and_then(Frame::as_text).map(|t| String::from_utf8_lossy(t).into_owned())
+        };
+        if let (Some("pmessage"), Some(name), Some(payload)) = (word(0).as_deref(), word(2), word(3)) {
+            let duke = self.dukes[duke].name.clone();
+            self.tell(&format!("{duke} {name} {payload}"));
+        }
+    }
+
+    fn answered(&mut self, duke: usize, client: ClientId, reply: Frame) {
+        let Some(caller) = self.dukes[duke].clients.get_mut(&client) else {
+            let request = RequestId(client.0);
+            let link = LinkId(0);
+            self.dukes[duke].inbox.push(Event::Reply { duke, link, request, reply });
+            return;
+        };
+        let Some(request) = caller.open.pop_front() else { return };
+        let event = Event::Reply { duke: caller.duke, link: caller.link, request, reply };
+        self.later(DELAY, event);
+    }
+
+    fn is_cut(&self, left: SocketAddr, right: SocketAddr) -> bool {
+        self.cuts.contains(&(left, right))
+    }
+
+    fn connect(&mut self, duke: usize, link: LinkId, to: SocketAddr) {
+        self.numbers += 1;
+        let number = self.numbers;
+        self.dukes[duke].links.insert(link, Link { to, up: false, number });
+        let alive = self.nodes.get(&to).map_or_else(
+            || self.dukes.iter().any(|other| other.address == to && other.engine.is_some()),
+            |server| server.alive,
+        );
+        if self.is_cut(self.dukes[duke].address, to) {
+            self.later(CONNECT_PATIENCE, Event::Broken { duke, link, error: LinkError::TimedOut });
+        } else if alive {
+            self.later(2 * DELAY, Event::Connected { duke, link });
+        } else {
+            self.later(2 * DELAY, Event::Broken { duke, link, error: LinkError::Refused });
+        }
+    }
+
+    fn break_links_to(&mut self, to: SocketAddr, error: LinkError) {
+        for duke in 0..self.dukes.len() {
+            let broken: Vec<LinkId> = self.dukes[duke]
+                .links
+                .iter()
+                .filter(|(_, link)| link.to == to)
+                .map(|(id, _)| *id)
+                .collect();
+            if self.is_cut(self.dukes[duke].address, to) {
+                continue;
+            }
+            for link in broken {
+                self.later(DELAY, Event::Broken { duke, link, error });
+            }
+        }
+    }
+
+    fn lose_touch(&mut self, master: SocketAddr) {
+        for server in self.nodes.values_mut() {
+            if server.follows == Some(master) {
+                server.in_touch = false;
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let to = match &event {
+            Event::Connected { duke, .. } | Event::Broken { duke, .. } | Event::Reply { duke, .. }
+            | Event::Durable { duke, .. } => Some(*duke),
+            Event::ToDuke { duke, link, .. } => self.dukes[*duke]
+                .links
+                .get(link)
+                .and_then(|link| self.dukes.iter().position(|other| other.address == link.to)),
+            Event::ToNode { .. } | Event::Sync { .. } => None,
+        };
+        if let Some(to) = to
+            && self.dukes[to].frozen
+        {
+            self.dukes[to].inbox.push(event);
+            return;
+        }
+        match event {
+            Event::Connected { duke, link } => {
+                if let Some(known) = self.dukes[duke].links.get_mut(&link) {
+                    known.up = true;
+                    self.give(duke, Input::LinkUp { link });
+                }
+            }
+            Event::Broken { duke, link, error } => {
+                if self.dukes[duke].links.remove(&link).is_some() {
+                    self.give(duke, Input::LinkDown { link, error });
+                }
+            }
+            Event::ToNode { duke, link, request, words } => self.at_node(duke, link, request, &words),
+            Event::ToDuke { duke, link, request, words } => self.at_duke(duke, link, request, words),
+            Event::Reply { duke, link, request, reply } => {
+                let known = self.dukes[duke].links.get(&link).map(|link| link.to);
+                if known.is_some_and(|to| !self.is_cut(self.dukes[duke].address, to)) {
+                    self.give(duke, Input::Replied { link, request, reply });
+                }
+            }
+            Event::Durable { duke, life, sequence, text } => {
+                if self.dukes[duke].life == life && self.dukes[duke].engine.is_some() {
+                    self.dukes[duke].disk = Some(text);
+                    self.give(duke, Input::Persisted { sequence });
+                }
+            }
+            Event::Sync { node } => self.sync(node),
+        }
+    }
+
+    fn at_node(&mut self, duke: usize, link: LinkId, request: RequestId, words: &[Bytes]) {
+        let Some(known) = self.dukes[duke].links.get(&link) else { return };
+        let (to, number) = (known.to, known.number);
+        if self.is_cut(self.dukes[duke].address, to) {
+            return;
+        }
+        let words: Vec<String> = words.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        let server = self.nodes.get_mut(&to).unwrap();
+        if !server.alive {
+            return;
+        }
+        if server.frozen {
+            server.waiting.push(((duke, number), request.0, words));
+            return;
+        }
+        let effect = server.take((duke, number), &words);
+        self.later(DELAY, Event::Reply { duke, link, request, reply: effect.reply });
+        if effect.kills {
+            self.lose_touch(to);
+            for other in 0..self.dukes.len() {
+                let broken: Vec<LinkId> = self.dukes[other]
+                    .links
+                    .iter()
+                    .filter(|(id, known)| known.to == to && known.up && (other != duke || **id != link))
+                    .map(|(id, _)| *id)
+                    .collect();
+                for link in broken {
+                    self.later(DELAY, Event::Broken { duke: other, link, error: LinkError::Closed });
+                }
+            }
+        }
+        let nodes: Vec<SocketAddr> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            if !self.nodes[&node].in_touch {
+                self.later(DELAY, Event::Sync { node });
+            }
+        }
+    }
+
+    fn at_duke(&mut self, duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes>) {
+        let Some(known) = self.dukes[duke].links.get(&link) else { return };
+        let (to, number) = (known.to, known.number);
+        if self.is_cut(self.dukes[duke].address, to) {
+            return;
+        }
+        let Some(other) = self.dukes.iter().position(|other| other.address == to) else { return };
+        let client = ClientId(number);
+        if self.dukes[other].engine.is_none() {
+            return;
+        }
+        if !self.dukes[other].clients.contains_key(&client) {
+            let caller = Caller { duke, link, open: VecDeque::new() };
+            self.dukes[other].clients.insert(client, caller);
+            let address = self.dukes[duke].address;
+            self.give(other, Input::Joined { client, address });
+        }
+        if let Some(caller) = self.dukes[other].clients.get_mut(&client) {
+            caller.open.push_back(request);
+        }
+        self.give(other, Input::Asked { client, words });
+    }
+
+    /// A replica comes into touch with its master and copies what it has.
+    fn sync(&mut self, node: SocketAddr) {
+        let Some(master) = self.nodes[&node].follows else { return };
+        let reachable = self
+            .nodes
+            .get(&master)
+            .is_some_and(|master| master.alive && !master.frozen && master.follows.is_none());
+        let server = &self.nodes[&node];
+        if reachable && server.alive && !server.frozen && !self.is_cut(node, master) {
+            let offset = self.nodes[&master].offset;
+            let server = self.nodes.get_mut(&node).unwrap();
+            server.in_touch = true;
+            server.offset = offset;
+        }
+    }
+
+    fn duke(&self, name: &str) -> Option<usize> {
+        self.dukes.iter().position(|duke| duke.name == name)
+    }
+
+    fn node(&self, name: &str) -> SocketAddr {
+        node_address(name.strip_prefix('n').unwrap().parse().unwrap())
+    }
+
+    fn address(&self, name: &str) -> SocketAddr {
+        self.duke(name).map_or_else(|| self.node(name), |duke| self.dukes[duke].address)
+    }
+
+    /// Names in a command stand for addresses: `n1` for `ip port`, `@n1` for `ip:port`, `#d1` for an id.
+    fn resolve(&mut self, word: &str) -> String {
+        if let Some(name) = word.strip_prefix('@') {
+            return self.address(name).to_string();
+        }
+        if let Some(name) = word.strip_prefix('#') {
+            let duke = self.duke(name).unwrap();
+            return self.id_of(duke).unwrap_or_default();
+        }
+        word.to_owned()
+    }
+}
+
+fn printed(frame: &Frame) -> String {
+    match frame {
+        Frame::Error(text) => format!("-{}", String::from_utf8_lossy(text)),
+        Frame::Integer(number) => format!(":{number}"),
+        Frame::Null | Frame::NullArray => "null".to_owned(),
+        Frame::Array(items) | Frame::Push(items) => {
+            format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" "))
+        }
+        Frame::Map(pairs) => {
+            let pairs = pairs.iter().map(|(key, value)| format!("{}={}", printed(key), printed(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(" "))
+        }
+        other => other.as_text().map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned()),
+    }
+}
