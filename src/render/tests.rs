@@ -339,6 +339,35 @@ fn what_only_a_restart_applies_changes_the_pods_and_back_again() {
 }
 
 #[test]
+fn a_duke_reads_what_is_rendered_for_it() {
+    for (name, pipeline, _) in examples() {
+        let resolved = resolve(&pipeline, &Defaults::default()).unwrap();
+        let settings = duke_core::config::parse(&duke_config::text(&resolved.duke)).unwrap();
+        assert_eq!(settings.group, crate::api::MASTER_NAME, "{name}");
+        assert_eq!(settings.port, crate::api::DUKE_PORT, "{name}");
+        assert_eq!(
+            settings.ready_port,
+            Some(crate::api::DUKE_READY_PORT),
+            "{name}"
+        );
+        assert_eq!(
+            settings.users,
+            Path::new(duke_config::USERS_FOLDER),
+            "{name}"
+        );
+        assert!(
+            settings.state.starts_with(duke_config::DATA_FOLDER),
+            "{name}"
+        );
+        assert_eq!(
+            BTreeMap::from(settings.master.pairs()),
+            resolved.duke.settings,
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_custom_directive_replaces_ours() {
     let text = |custom: Value| {
         server_config::text(&resolved(json!({ "pipeline": { "customConfig": custom } })).data)
