@@ -1,10 +1,8 @@
 //! Duke's shell: sockets, disk, clock and signals around the engine of `duke-core`.
 //!
-//! Decides nothing about who is master. One task, the [driver], owns the engine; every connection
+//! Decides nothing about who is master. One task, the driver, owns the engine; every connection
 //! has a task of its own that hands it events and writes what it says; the state file is written
 //! beside the loop. Nothing here knows a command, and nothing here knows Kubernetes.
-//!
-//! [driver]: driver
 
 pub mod argument;
 mod client;
@@ -17,4 +15,5 @@ mod run;
 pub mod secret;
 pub mod store;
 
+pub use listener::ListenError;
 pub use run::{RunError, run};

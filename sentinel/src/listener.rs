@@ -13,8 +13,8 @@ const BACKLOG: i32 = 1024;
 
 /// An address that cannot be listened on.
 #[derive(Debug, Error)]
-#[error("could not create server TCP listening socket {address}: bind")]
-pub(crate) struct ListenError {
+#[error("could not create server TCP listening socket {address}")]
+pub struct ListenError {
     address: SocketAddr,
     source: io::Error,
 }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::client::{Numbers, accept};
 use crate::driver::{Driver, Sources};
-use crate::listener::listen;
+use crate::listener::{ListenError, listen};
 use crate::ready::Ready;
 use crate::secret::{self, SecretError};
 use crate::store::{self, Store, StoreError};
@@ -31,16 +31,16 @@ const RESERVED_FILES: usize = 64;
 /// Why Duke could not start.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// A line of the configuration that cannot be obeyed.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    /// A line of the configuration that cannot be obeyed; told as the stock server tells it.
+    #[error("{}", fatal(.0))]
+    Config(ConfigError),
     /// An address that cannot be listened on.
-    #[error("Failed listening on port {port} (TCP), aborting: {reason}")]
+    #[error("Failed listening on port {port} (TCP), aborting")]
     Listen {
         /// The port.
         port: u16,
         /// Which address, and what the operating system said.
-        reason: String,
+        source: ListenError,
     },
     /// The signals of the operating system cannot be heard.
     #[error("cannot listen to signals")]
@@ -49,7 +49,7 @@ pub enum RunError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// A state that is whole but makes no sense.
-    #[error("the state file {}: {source}", path.display())]
+    #[error("the state file {}", path.display())]
     State {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The configuration file cannot be read.
-    #[error("Fatal error, can't open config file '{}': {source}", path.display())]
+    #[error("Fatal error, can't open config file '{}'", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -99,16 +99,32 @@ fn configure(path: &Path, lines: &[String]) -> Result<Settings, RunError> {
         text.push('\n');
         text.push_str(line);
     }
-    Ok(config::parse(&text)?)
+    config::parse(&text).map_err(RunError::Config)
+}
+
+fn fatal(error: &ConfigError) -> String {
+    let head = concat!(
+        "\n*** FATAL CONFIG FILE ERROR (Duke ",
+        env!("CARGO_PKG_VERSION"),
+        ") ***"
+    );
+    match error {
+        ConfigError::Line { line, text, reason } => {
+            format!(
+                "{head}\nReading the configuration file, at line {line}\n>>> '{text}'\n{reason}"
+            )
+        }
+        ConfigError::Missing { .. } => format!("{head}\n{error}"),
+    }
 }
 
 /// Opens every socket, then starts all tasks; the returned future is the driver.
 fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
     let secrets = secrets(&settings.users)?;
     let kept = remember(&settings.state)?;
-    let listeners = listen(&settings.bind, settings.port).map_err(|error| RunError::Listen {
+    let listeners = listen(&settings.bind, settings.port).map_err(|source| RunError::Listen {
         port: settings.port,
-        reason: error.to_string(),
+        source,
     })?;
 
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
