@@ -39,6 +39,8 @@ struct Duke {
     clients: BTreeMap<ClientId, Caller>,
     life: u64,
     ready: bool,
+    /// When it was last woken: a deadline that stays is waited for once a millisecond.
+    woken: Option<u64>,
     inbox: Vec<Event>,
 }
 
@@ -122,6 +124,7 @@ impl World {
                 clients: BTreeMap::new(),
                 life: 0,
                 ready: false,
+                woken: None,
                 inbox: Vec::new(),
             });
             self.boot(number - 1);
@@ -173,6 +176,7 @@ impl World {
                 for duke in 0..self.dukes.len() {
                     if self.wake(duke).is_some_and(|at| at <= self.now) {
                         let now = Time::from_millis(self.now);
+                        self.dukes[duke].woken = Some(self.now);
                         self.dukes[duke].engine.as_mut().unwrap().tick(now);
                         self.drain(duke);
                     }
@@ -419,8 +423,8 @@ impl World {
     fn wake(&self, duke: usize) -> Option<u64> {
         let duke = &self.dukes[duke];
         let engine = duke.engine.as_ref().filter(|_| !duke.frozen)?;
-        // A deadline that has passed waits for something else to happen first.
-        engine.deadline().map(|time| time.as_millis().max(self.now + 1))
+        let earliest = duke.woken.map_or(0, |woken| woken + 1);
+        engine.deadline().map(|time| time.as_millis().max(earliest).max(self.now))
     }
 
     fn give(&mut self, duke: usize, input: Input) {
