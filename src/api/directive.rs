@@ -2,7 +2,7 @@
 //!
 //! Three answers for a server's directive: refused (it would break the group, or has a field of its
 //! own), taken by a restart only, or taken live with `CONFIG SET`. Names are lower case here; the
-//! servers do not care. The lists follow what Redis 7.0 and 8.0 and Valkey 8.1 do. [`line`] reads
+//! servers do not care. The lists follow what Redis 7.0 and 8.0 and Valkey 8.1 do. [`mod@line`] reads
 //! the text of a directive, [`value`] tells whether a server has a value already.
 
 pub mod line;
