@@ -131,7 +131,7 @@ fn server(resolved: &Resolved) -> Container {
     // A server listens while it loads its data: opening a connection tells that the process lives,
     // and never more than that.
     container.liveness_probe = Some(pod::tcp_probe(REDIS_PORT, 10, 6));
-    container.readiness_probe = Some(pod::tcp_probe(REDIS_PORT, 2, 3));
+    container.readiness_probe = Some(pod::tcp_probe(REDIS_PORT, 1, 5));
     let mut mounts = vec![
         pod::mount("config", "/etc/pipeline", true),
         pod::mount("users", server_config::USERS_FOLDER, true),
