@@ -28,7 +28,7 @@ use self::{
     apply::Hands,
     caches::{Caches, Guarded, Source},
     memory::Memory,
-    plan::Plan,
+    plan::{Plan, step::Step},
     report::Voice,
     resolve::Defaults,
 };
@@ -339,7 +339,26 @@ impl Work<'_> {
             let mut memory = self.group.memory();
             plan::announce(&sketch.wanted, &seen, &sketch, &mut memory)
         };
-        self.carry_out(&plan, questions.credentials.as_ref()).await
+        self.announce(&plan).await
+    }
+
+    /// Writes slices, labels and status at the same time: each is right by itself, and clients wait
+    /// for the first two.
+    async fn announce(&self, plan: &Plan) -> Result<(), Error> {
+        let hands = self.hands(None);
+        let is_label = |step: &Step| step.action.name() == "LabelPod";
+        let (labels, slices): (Vec<Step>, Vec<Step>) =
+            plan.steps.iter().cloned().partition(is_label);
+        let (mut one, mut other) = (Memory::default(), Memory::default());
+        let at = Instant::now();
+        let (mut errors, more, reported) = futures::join!(
+            hands.take(&slices, &mut one, at),
+            hands.take(&labels, &mut other, at),
+            self.report(&hands, plan),
+        );
+        errors.extend(more);
+        reported?;
+        complete(plan, errors)
     }
 
     /// A whole pass; nothing if a switch interrupted it.
@@ -399,45 +418,65 @@ impl Work<'_> {
 
     /// Applies a plan and reports it.
     async fn carry_out(&self, plan: &Plan, credentials: Option<&Credentials>) -> Result<(), Error> {
+        let hands = self.hands(credentials);
+        // The memory is not locked while requests are under way.
+        let mut memory = self.group.memory().clone();
+        let errors = hands.take(&plan.steps, &mut memory, Instant::now()).await;
+        *self.group.memory() = memory;
+        // A seeding has written the status that goes with it.
+        if !plan.records_seed() {
+            self.report(&hands, plan).await?;
+        }
+        if errors.is_empty() {
+            let subject = self.pipeline.object_ref(&());
+            let voice = Voice {
+                recorder: &self.context.recorder,
+                subject: &subject,
+            };
+            report::tell_steps(&voice, &plan.steps).await;
+        }
+        complete(plan, errors)
+    }
+
+    fn hands<'h>(&'h self, credentials: Option<&'h Credentials>) -> Hands<'h> {
         let (namespace, name) = self.key;
-        let hands = Hands {
+        Hands {
             client: &self.context.client,
             caches: &self.context.caches,
             metrics: &self.context.metrics,
             namespace,
             name,
             credentials,
-        };
+        }
+    }
+
+    async fn report(&self, hands: &Hands<'_>, plan: &Plan) -> Result<(), Error> {
         let subject = self.pipeline.object_ref(&());
         let voice = Voice {
             recorder: &self.context.recorder,
             subject: &subject,
         };
-        // The memory is not locked while requests are under way.
-        let mut memory = self.group.memory().clone();
-        let errors = hands.take(&plan.steps, &mut memory, Instant::now()).await;
-        *self.group.memory() = memory;
-        report::tell_steps(&voice, &plan.steps).await;
-        if !plan.records_seed() {
-            let before = self.pipeline.status.clone().unwrap_or_default();
-            let version = self
-                .pipeline
-                .metadata
-                .resource_version
-                .as_deref()
-                .unwrap_or_default();
-            report::report(&hands, &voice, &before, version, plan)
-                .await
-                .map_err(|source| Error::Report { source })?;
-        }
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Incomplete {
-            steps: plan.steps.len(),
-            errors,
-        })
+        let before = self.pipeline.status.clone().unwrap_or_default();
+        let version = self
+            .pipeline
+            .metadata
+            .resource_version
+            .as_deref()
+            .unwrap_or_default();
+        report::report(hands, &voice, &before, version, plan)
+            .await
+            .map_err(|source| Error::Report { source })
     }
+}
+
+fn complete(plan: &Plan, errors: Vec<apply::Error>) -> Result<(), Error> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Incomplete {
+        steps: plan.steps.len(),
+        errors,
+    })
 }
 
 /// When to try again after a failed pass: soon at first, then ever more seldom.

@@ -36,11 +36,13 @@ pub async fn run(arguments: Run) -> anyhow::Result<()> {
     let watches = Client::try_from(config).context("making a client for watches")?;
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
+    // Probes are answered until the very end: giving the lease back takes a moment.
+    let never = CancellationToken::new();
     let serving = serve::serve(
         arguments.listen,
         Arc::clone(&metrics),
         Arc::clone(&readiness),
-        stop.clone(),
+        never,
     );
     let instance = format!("{}_{:08x}", arguments.pod_name, rand::random::<u32>());
     let mut leader = Leader::new(

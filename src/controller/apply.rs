@@ -5,8 +5,9 @@
 //! carry the uid they were decided on, a seeding the version of the Pipeline. A crash between any
 //! two steps therefore leaves something that the next pass goes on from.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
+use futures::future::join_all;
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{
     Api, Client, Resource,
@@ -73,6 +74,14 @@ impl Error {
         }
     }
 
+    /// Whether the server did not even answer.
+    fn is_deaf(&self) -> bool {
+        match self {
+            Self::Server { source, .. } => source.answer().is_none(),
+            Self::Api { .. } | Self::NoCredentials { .. } => false,
+        }
+    }
+
     /// Whether the world merely moved on since it was observed: look again, nothing is wrong.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -80,6 +89,21 @@ impl Error {
             Self::Api { source, .. } => is_conflict(source) || is_gone(source),
             Self::NoCredentials { .. } | Self::Server { .. } => false,
         }
+    }
+}
+
+/// Whether a step may be taken together with its neighbours.
+fn may_overlap(step: &Step) -> bool {
+    step.action.server().is_some() && !step.action.is_foundation()
+}
+
+fn complain(step: &Step, error: &Error) {
+    let name = step.action.name();
+    if error.is_stale() {
+        debug!(step = name, why = step.why, %error, "looked at something stale");
+    } else {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        warn!(step = name, why = step.why, %error, cause, "failed to take a step");
     }
 }
 
@@ -123,33 +147,62 @@ impl std::fmt::Debug for Hands<'_> {
 
 impl Hands<'_> {
     /// Takes all steps; returns the errors of those that failed.
+    ///
+    /// Requests to the API server go one after the other. Orders to servers that stand next to each
+    /// other go to all servers at once, so that one that does not answer delays nobody else.
     pub async fn take(&self, steps: &[Step], memory: &mut Memory, at: Instant) -> Vec<Error> {
         let mut errors = Vec::new();
-        for step in steps {
-            let name = step.action.name();
-            let taken = self.take_one(&step.action).await;
-            learn(memory, &step.action, taken.as_ref().err(), at);
-            match taken {
-                Ok(()) => {
-                    info!(step = name, why = step.why, "took a step");
-                    self.metrics.stepped(name, Outcome::Success);
-                }
-                Err(error) => {
-                    self.metrics.stepped(name, Outcome::Error);
-                    if error.is_stale() {
-                        debug!(step = name, why = step.why, %error, "looked at something stale");
-                    } else {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        warn!(step = name, why = step.why, %error, cause, "failed to take a step");
-                    }
-                    errors.push(error);
-                    if step.action.is_foundation() {
-                        break;
+        for batch in steps.chunk_by(|one, next| may_overlap(one) && may_overlap(next)) {
+            let mut holds = true;
+            for (step, outcome) in self.take_batch(batch).await {
+                learn(memory, &step.action, outcome.as_ref().err(), at);
+                let name = step.action.name();
+                let counted = if outcome.is_ok() {
+                    Outcome::Success
+                } else {
+                    Outcome::Error
+                };
+                self.metrics.stepped(name, counted);
+                match outcome {
+                    Ok(()) => info!(step = name, why = step.why, "took a step"),
+                    Err(error) => {
+                        complain(step, &error);
+                        holds &= !step.action.is_foundation();
+                        errors.push(error);
                     }
                 }
             }
+            if !holds {
+                break;
+            }
         }
         errors
+    }
+
+    /// Takes steps of different servers at once, those of one server in order.
+    async fn take_batch<'s>(&self, batch: &'s [Step]) -> Vec<(&'s Step, Result<(), Error>)> {
+        let mut by_server: BTreeMap<Option<SocketAddr>, Vec<&Step>> = BTreeMap::new();
+        for step in batch {
+            by_server
+                .entry(step.action.server())
+                .or_default()
+                .push(step);
+        }
+        let taken = join_all(by_server.into_values().map(|steps| async move {
+            let mut outcomes = Vec::new();
+            for step in steps {
+                let outcome = self.take_one(&step.action).await;
+                let is_deaf = outcome.as_ref().is_err_and(Error::is_deaf);
+                outcomes.push((step, outcome));
+                if is_deaf {
+                    // Whoever does not answer this will not answer the rest.
+                    break;
+                }
+            }
+            outcomes
+        }))
+        .await;
+        taken.into_iter().flatten().collect()
     }
 
     async fn take_one(&self, action: &Action) -> Result<(), Error> {

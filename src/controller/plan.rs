@@ -174,22 +174,7 @@ pub fn plan(
     steps.extend(changes.others);
     steps.extend(surplus);
     let mut report = Vec::new();
-    match seeding {
-        Seeding::NotNeeded => {
-            if let Some(membership) = Membership::of(&now) {
-                steps.extend(membership.feed(&now));
-            }
-            steps.extend(catch_up(&now));
-        }
-        Seeding::Waiting(why) => {
-            // Dukes recover memory from each other only when they know each other.
-            if let Some(membership) = Membership::of(&now) {
-                steps.extend(membership.feed(&now));
-            }
-            report.push(why);
-        }
-        Seeding::Steps(seeding) => steps.extend(seeding),
-    }
+    guide(&now, seeding, &mut steps, &mut report);
     steps.extend(setting);
     match roll {
         Roll::Done => {}
@@ -207,6 +192,27 @@ pub fn plan(
         status,
         report,
         requeue,
+    }
+}
+
+/// What the Dukes are told: a master if they have none, and otherwise who there is.
+fn guide(now: &Situation<'_>, seeding: Seeding, steps: &mut Vec<Step>, report: &mut Vec<String>) {
+    let feed = || {
+        Membership::of(now)
+            .map(|membership| membership.feed(now))
+            .unwrap_or_default()
+    };
+    match seeding {
+        Seeding::NotNeeded => {
+            steps.extend(feed());
+            steps.extend(catch_up(now));
+        }
+        Seeding::Waiting(why) => {
+            // Dukes recover memory from each other only when they know each other.
+            steps.extend(feed());
+            report.push(why);
+        }
+        Seeding::Steps(seeding) => steps.extend(seeding),
     }
 }
 

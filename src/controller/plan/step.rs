@@ -127,6 +127,25 @@ impl Action {
         }
     }
 
+    /// The data node or Duke that is asked; none for requests to the API server.
+    #[must_use]
+    pub fn server(&self) -> Option<SocketAddr> {
+        match self {
+            Self::FailOver { duke }
+            | Self::SeedDuke { duke, .. }
+            | Self::SetDuke { duke, .. }
+            | Self::TellMembers { duke, .. }
+            | Self::TellNodes { duke, .. } => Some(*duke),
+            Self::Promote { node } | Self::SetNode { node, .. } => Some(*node),
+            Self::Apply(_)
+            | Self::CreateSecret(_)
+            | Self::DeleteObject { .. }
+            | Self::DeletePod { .. }
+            | Self::LabelPod { .. }
+            | Self::RecordSeed { .. } => None,
+        }
+    }
+
     /// Whether later steps of the same pass must not be taken when this one failed.
     ///
     /// The steps of a seeding build upon each other. All others stand alone: an unreachable Duke
