@@ -264,6 +264,9 @@ impl Engine {
             return no_permission("publish");
         }
         if let Some(hello) = Hello::read(words.text(2)) {
+            if self.peers.contains_key(&hello.id) {
+                self.session(client).peer = Some(hello.id.clone());
+            }
             self.hear(&hello);
         }
         Frame::Integer(1)

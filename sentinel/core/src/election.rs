@@ -13,8 +13,12 @@ const RANK_DELAY: Duration = Duration::from_millis(15);
 const RANK_JITTER_MS: u64 = 10;
 /// How long a candidate waits for votes.
 const ELECTION_PATIENCE: Duration = Duration::from_millis(500);
-/// How long who voted for another waits for it to finish before standing itself.
-const VOTER_PATIENCE: Duration = Duration::from_millis(600);
+/// How long who voted for another waits for it to finish before standing itself: longer than a
+/// leader may take from its candidacy to its order.
+const VOTER_PATIENCE: Duration = Duration::from_secs(1);
+/// How much later than planned a candidate or leader may go on. Whoever slept longer cannot know
+/// whether the others have elected another meanwhile.
+pub(crate) const LAPSE: Duration = Duration::from_millis(100);
 /// Between two looks for somebody to promote.
 const NOBODY_FIT: Duration = Duration::from_millis(100);
 /// How far ahead of ours an epoch may be that one Duke alone tells of.
@@ -70,13 +74,9 @@ impl Engine {
 
     /// When it is this Duke's turn: by rank among the names, unless it voted for another just now.
     fn turn(&mut self) -> Time {
-        let before = self
-            .peers
-            .keys()
-            .filter(|id| **id < self.durable.id)
-            .count();
-        let rank = u32::try_from(before).unwrap_or(u32::MAX);
+        let rank = self.rank();
         let jitter = Duration::from_millis(self.random_below(RANK_JITTER_MS));
+        let jitter = jitter.saturating_mul(rank.min(1));
         let turn = self
             .now
             .after(RANK_DELAY.saturating_mul(rank))
@@ -84,6 +84,16 @@ impl Engine {
         self.candidacy
             .not_before
             .map_or(turn, |earliest| earliest.max(turn))
+    }
+
+    /// How many Dukes go before this one, by their names.
+    pub(crate) fn rank(&self) -> u32 {
+        let before = self
+            .peers
+            .keys()
+            .filter(|id| **id < self.durable.id)
+            .count();
+        u32::try_from(before).unwrap_or(u32::MAX)
     }
 
     /// Begins an election in a new epoch. The others are asked while the own vote is written.
@@ -116,7 +126,8 @@ impl Engine {
         let votes = self.peers.values().filter(mine).count();
         let votes = votes.saturating_add(usize::from(self.is_durable(own)));
         let quorum = usize::try_from(self.durable.quorum).unwrap_or(usize::MAX);
-        if votes >= self.durable.majority().max(quorum) {
+        let lapsed = self.now.since(until) > LAPSE;
+        if votes >= self.durable.majority().max(quorum) && !lapsed {
             self.candidacy.lost = 0;
             self.publish_master("+elected-leader", "");
             return self.begin_selection(epoch);
@@ -170,6 +181,14 @@ impl Engine {
             self.durable.current_epoch = epoch;
             self.publish("+new-epoch", &epoch.to_string());
             self.persist();
+            // Somebody else has been elected since, or is about to be.
+            if matches!(
+                self.failover,
+                Failover::Candidate { .. } | Failover::Selecting { .. }
+            ) {
+                self.publish_master("-failover-abort-not-elected", "");
+                self.retry_later();
+            }
         }
         true
     }

@@ -2,7 +2,7 @@
 //! and wakes everything whose time has come. Decides nothing itself.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::Duration,
 };
@@ -16,14 +16,16 @@ use crate::{
     election::Candidacy,
     failover::Failover,
     id::{ClientId, LinkId, RequestId},
+    info::Lineage,
     input::{Input, LinkError},
     link::{Purpose, State},
     member::Peer,
     node::Node,
+    outbox::Outbox,
     output::Output,
     secret::Secrets,
     session::Session,
-    time::Time,
+    time::{Time, millis},
 };
 
 /// Between two connection attempts to somebody who cannot be reached.
@@ -34,6 +36,9 @@ const INFO_PERIOD: Duration = Duration::from_secs(1);
 const INFO_QUICK: Duration = Duration::from_millis(100);
 /// The longest pause between two PINGs.
 const PING_PERIOD_MAX: Duration = Duration::from_millis(250);
+/// How late this Duke may be before it doubts its own clock rather than others' silence. Sentinel:
+/// TILT, which stands still for half a minute instead.
+const STALL: Duration = Duration::from_millis(100);
 /// The shortest.
 const PING_PERIOD_MIN: Duration = Duration::from_millis(10);
 
@@ -58,6 +63,8 @@ pub struct Engine {
     pub(crate) candidacy: Candidacy,
     /// When the master last changed, as this Duke knows it.
     pub(crate) switched: Time,
+    /// The replication ids of the group's data, as its master last named them.
+    pub(crate) lineage: Option<Lineage>,
     /// Masters of earlier epochs that have not yet been seen following the present one.
     pub(crate) formers: BTreeSet<SocketAddr>,
     /// Whether enough Dukes find the master down.
@@ -66,10 +73,7 @@ pub struct Engine {
     pub(crate) nonce: u64,
     owners: BTreeMap<LinkId, Owner>,
     rng: ChaCha8Rng,
-    outputs: VecDeque<Output>,
-    barrier: Option<u64>,
-    persisted: u64,
-    sequence: u64,
+    outbox: Outbox,
     numbers: u64,
     started: Time,
 }
@@ -103,15 +107,13 @@ impl Engine {
             failover: Failover::Idle,
             candidacy: Candidacy::default(),
             switched: now,
+            lineage: None,
             formers: BTreeSet::new(),
             agreed_down: false,
             nonce,
             owners: BTreeMap::new(),
             rng,
-            outputs: VecDeque::new(),
-            barrier: None,
-            persisted: 0,
-            sequence: 0,
+            outbox: Outbox::default(),
             numbers: 0,
             started: now,
         };
@@ -137,7 +139,7 @@ impl Engine {
             }
             Input::LinkDown { link, error } => self.link_down(link, error),
             Input::LinkUp { link } => self.link_up(link),
-            Input::Persisted { sequence } => self.durable_up_to(sequence),
+            Input::Persisted { sequence } => self.outbox.acknowledge(sequence),
             Input::Replied {
                 link,
                 request,
@@ -155,14 +157,7 @@ impl Engine {
 
     /// The next thing to do, if it may be done yet.
     pub fn poll(&mut self) -> Option<Output> {
-        if self.barrier.is_some() {
-            return None;
-        }
-        let output = self.outputs.pop_front()?;
-        if let Output::Persist { sequence, text: _ } = output {
-            self.barrier = Some(sequence);
-        }
-        Some(output)
+        self.outbox.next()
     }
 
     /// When [`Engine::tick`] must be called at the latest.
@@ -202,7 +197,18 @@ impl Engine {
             "time went back from {:?} to {now:?}",
             self.now
         );
+        let late = self
+            .deadline()
+            .map_or(Duration::ZERO, |due| now.since(due.max(self.now)));
         self.now = now;
+        if late > STALL {
+            tracing::warn!(late_ms = millis(late), "was not run for a while");
+            let nodes = self.nodes.values_mut().map(|node| &mut node.wire);
+            let peers = self.peers.values_mut().map(|peer| &mut peer.wire);
+            for wire in nodes.chain(peers) {
+                wire.forgive(now, late);
+            }
+        }
     }
 
     /// Does everything whose time has come, in the order in which facts become decisions.
@@ -225,24 +231,20 @@ impl Engine {
         self.durable.settings.unwrap_or(self.settings.master)
     }
 
+    /// Wants something done, once everything remembered until now is durable.
     pub(crate) fn emit(&mut self, output: Output) {
-        self.outputs.push_back(output);
+        self.outbox.hold(output);
     }
 
     /// Makes the state durable before anything emitted from now on leaves; says under which number.
     pub(crate) fn persist(&mut self) -> u64 {
-        self.sequence = self.sequence.saturating_add(1);
-        let text = self.durable.print(&self.settings.group);
-        self.emit(Output::Persist {
-            sequence: self.sequence,
-            text,
-        });
-        self.sequence
+        self.outbox
+            .persist(self.durable.print(&self.settings.group))
     }
 
     /// Whether everything up to this number is durable.
     pub(crate) fn is_durable(&self, sequence: u64) -> bool {
-        self.persisted >= sequence
+        self.outbox.is_durable(sequence)
     }
 
     /// A number below `below`, 0 if that is 0.
@@ -271,11 +273,7 @@ impl Engine {
         };
         let Some(link) = node.wire.up() else { return };
         node.wire.asked.insert(request, purpose);
-        self.emit(Output::Request {
-            link,
-            request,
-            words: owned(words),
-        });
+        self.request(link, request, purpose, words);
     }
 
     /// Sends a command to another Duke, if its connection stands.
@@ -286,11 +284,29 @@ impl Engine {
         };
         let Some(link) = peer.wire.up() else { return };
         peer.wire.asked.insert(request, purpose);
-        self.emit(Output::Request {
+        self.request(link, request, purpose, words);
+    }
+
+    fn request(&mut self, link: LinkId, request: RequestId, purpose: Purpose, words: &[&str]) {
+        let words = words
+            .iter()
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect();
+        let output = Output::Request {
             link,
             request,
-            words: owned(words),
-        });
+            words,
+        };
+        match purpose {
+            Purpose::Nothing | Purpose::Pointing | Purpose::Promotion(_) => {
+                self.outbox.hold(output);
+            }
+            Purpose::Greeting
+            | Purpose::Info
+            | Purpose::Opinion(_)
+            | Purpose::Ping
+            | Purpose::Recovery => self.outbox.free(output),
+        }
     }
 
     /// Brings the connections in line with who belongs to the group now.
@@ -326,13 +342,14 @@ impl Engine {
             .retain(|former| self.nodes.contains_key(former));
         for link in links {
             self.owners.remove(&link);
-            self.emit(Output::Disconnect { link });
+            self.outbox.free(Output::Disconnect { link });
         }
     }
 
     // --- connections ---
 
     fn tend_links(&mut self) {
+        self.renew_links();
         let idle = |state: State, now: Time| matches!(state, State::Idle(due) if due <= now);
         let due: Vec<(Owner, SocketAddr)> = self
             .nodes
@@ -353,10 +370,26 @@ impl Engine {
                 wire.connecting(now, link);
             }
             self.owners.insert(link, owner);
-            self.emit(Output::Connect { link, address });
+            self.outbox.free(Output::Connect { link, address });
         }
         self.ping();
         self.look();
+    }
+
+    /// Gives up connections on which nothing is heard any more; new ones are tried at once.
+    fn renew_links(&mut self) {
+        let (now, down_after) = (self.now, self.master_settings().down_after);
+        let nodes = self.nodes.values().map(|node| &node.wire);
+        let peers = self.peers.values().map(|peer| &peer.wire);
+        let stale: Vec<LinkId> = nodes
+            .chain(peers)
+            .filter(|wire| wire.is_stale(now, down_after))
+            .filter_map(crate::link::Wire::up)
+            .collect();
+        for link in stale {
+            self.outbox.free(Output::Disconnect { link });
+            self.link_down(link, LinkError::TimedOut);
+        }
     }
 
     fn wire(&mut self, owner: &Owner) -> Option<&mut crate::link::Wire> {
@@ -377,7 +410,7 @@ impl Engine {
         let nodes: Vec<SocketAddr> = self
             .nodes
             .values()
-            .filter(|node| node.wire.up().is_some() && node.wire.next_ping <= now)
+            .filter(|node| node.wire.wants_ping(now))
             .map(|node| node.address)
             .collect();
         for address in nodes {
@@ -389,7 +422,7 @@ impl Engine {
         let peers: Vec<String> = self
             .peers
             .values()
-            .filter(|peer| peer.wire.up().is_some() && peer.wire.next_ping <= now)
+            .filter(|peer| peer.wire.wants_ping(now))
             .map(|peer| peer.id.clone())
             .collect();
         for id in peers {
@@ -462,19 +495,18 @@ impl Engine {
             Owner::Node(address) => {
                 if !self.secrets.data.is_empty() {
                     let password = self.secrets.data.clone();
-                    self.ask_node(address, Purpose::Nothing, &["AUTH", "duke", &password]);
+                    self.ask_node(address, Purpose::Greeting, &["AUTH", "duke", &password]);
                 }
-                self.ask_node(address, Purpose::Nothing, &["CLIENT", "SETNAME", &name]);
-                if let Some(node) = self.nodes.get_mut(&address) {
-                    node.next_info = now;
-                }
+                self.ask_node(address, Purpose::Greeting, &["CLIENT", "SETNAME", &name]);
+                // It may be another process than the one that answered before.
+                self.doubt(address);
             }
             Owner::Peer(id) => {
                 if !self.secrets.peer.is_empty() {
                     let password = self.secrets.peer.clone();
-                    self.ask_peer(&id, Purpose::Nothing, &["AUTH", "duke", &password]);
+                    self.ask_peer(&id, Purpose::Greeting, &["AUTH", "duke", &password]);
                 }
-                self.ask_peer(&id, Purpose::Nothing, &["CLIENT", "SETNAME", &name]);
+                self.ask_peer(&id, Purpose::Greeting, &["CLIENT", "SETNAME", &name]);
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.next_hello = now;
                     peer.next_opinion = now;
@@ -490,20 +522,19 @@ impl Engine {
         };
         tracing::debug!(?owner, ?error, "lost a link");
         let now = self.now;
+        let mut stood = false;
         if let Some(wire) = self.wire(&owner) {
+            stood = wire.up().is_some();
             // A connection that stood is worth an attempt at once: its peer may only have dropped it.
-            let retry = if wire.up().is_some() {
-                now
-            } else {
-                now.after(RECONNECT)
-            };
+            let retry = if stood { now } else { now.after(RECONNECT) };
             wire.ended(retry);
         }
         if let Owner::Node(address) = owner {
+            self.doubt(address);
             if let Some(node) = self.nodes.get_mut(&address) {
                 node.pointing = false;
             }
-            self.promotion_lost(address);
+            self.promotion_lost(address, stood);
         }
     }
 
@@ -518,7 +549,7 @@ impl Engine {
             return;
         };
         match (&owner, purpose) {
-            (_, Purpose::Nothing) => {
+            (_, Purpose::Greeting | Purpose::Nothing) => {
                 if let Frame::Error(text) = reply {
                     let text = String::from_utf8_lossy(text);
                     tracing::warn!(?owner, %text, "a peer refused a command");
@@ -554,26 +585,12 @@ impl Engine {
             wire.refused();
         }
     }
-
-    fn durable_up_to(&mut self, sequence: u64) {
-        self.persisted = self.persisted.max(sequence);
-        if self.barrier.is_some_and(|barrier| barrier <= sequence) {
-            self.barrier = None;
-        }
-    }
-}
-
-fn owned(words: &[&str]) -> Vec<Bytes> {
-    words
-        .iter()
-        .map(|word| Bytes::copy_from_slice(word.as_bytes()))
-        .collect()
 }
 
 fn wire_deadline(wire: &crate::link::Wire) -> Option<Time> {
     match wire.state {
         State::Idle(due) => Some(due),
         State::Connecting(_) => None,
-        State::Up(_) => Some(wire.next_ping),
+        State::Up(_) => wire.may_ping().then_some(wire.next_ping),
     }
 }

@@ -7,40 +7,54 @@ use duke_resp::Frame;
 use crate::{engine::Engine, output::Output};
 
 /// Matches a name against a glob of `*`, `?`, `[…]` and `\`, as the server's PSUBSCRIBE does.
+///
+/// Takes a time of pattern × name at most, whatever the pattern: on a mismatch only the last `*`
+/// takes one character more.
 pub(crate) fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((b'*', rest)) => {
-            (0..=name.len()).any(|skip| matches(rest, name.get(skip..).unwrap_or_default()))
+    let (mut pattern, mut name) = (pattern, name);
+    let mut last_star: Option<(&[u8], &[u8])> = None;
+    loop {
+        if let Some((b'*', rest)) = pattern.split_first() {
+            last_star = Some((rest, name));
+            pattern = rest;
+            continue;
         }
-        Some((b'?', rest)) => name
-            .split_first()
-            .is_some_and(|(_, tail)| matches(rest, tail)),
-        Some((b'[', rest)) => {
-            let Some(end) = rest.iter().position(|byte| *byte == b']') else {
-                return false;
-            };
-            let (class, rest) = (
-                rest.get(..end).unwrap_or_default(),
-                rest.get(end.saturating_add(1)..),
-            );
+        let stepped = match (step(pattern, name), name.split_first()) {
+            (None, None) if pattern.is_empty() => return true,
+            (Some(rest), Some((_, tail))) => Some((rest, tail)),
+            (_, _) => None,
+        };
+        if let Some(next) = stepped {
+            (pattern, name) = next;
+            continue;
+        }
+        let Some((after, from)) = last_star else {
+            return false;
+        };
+        let Some((_, tail)) = from.split_first() else {
+            return false;
+        };
+        last_star = Some((after, tail));
+        (pattern, name) = (after, tail);
+    }
+}
+
+/// What is left of a pattern without `*` in front after it took the first byte of `name`.
+fn step<'a>(pattern: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let byte = *name.first()?;
+    match pattern {
+        [b'?', rest @ ..] => Some(rest),
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|byte| *byte == b']')?;
+            let (class, rest) = (rest.get(..end)?, rest.get(end.saturating_add(1)..)?);
             let (class, wanted) = match class.split_first() {
                 Some((b'^', class)) => (class, false),
                 _ => (class, true),
             };
-            name.split_first().is_some_and(|(byte, tail)| {
-                in_class(class, *byte) == wanted && matches(rest.unwrap_or_default(), tail)
-            })
+            (in_class(class, byte) == wanted).then_some(rest)
         }
-        Some((b'\\', rest)) if !rest.is_empty() => literal(rest, name),
-        Some(_) => literal(pattern, name),
-    }
-}
-
-fn literal(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (Some((wanted, rest)), Some((byte, tail))) => wanted == byte && matches(rest, tail),
-        _ => false,
+        [b'\\', literal, rest @ ..] | [literal, rest @ ..] => (*literal == byte).then_some(rest),
+        [] => None,
     }
 }
 
@@ -162,6 +176,11 @@ mod tests {
             ("\\*", "x", false),
             ("", "", true),
             ("[", "a", false),
+            ("*master", "+switch-master", true),
+            ("*ma*er*", "+switch-master", true),
+            ("*ma*x*", "+switch-master", false),
+            ("a*", "", false),
+            ("***", "", true),
         ] {
             assert_eq!(
                 matches(pattern.as_bytes(), name.as_bytes()),
@@ -169,5 +188,12 @@ mod tests {
                 "{pattern} {name}"
             );
         }
+    }
+
+    #[test]
+    fn no_pattern_takes_long() {
+        let stars = "*a".repeat(50_000);
+        let name = "a".repeat(60);
+        assert!(!matches(format!("{stars}b").as_bytes(), name.as_bytes()));
     }
 }

@@ -12,7 +12,7 @@ use std::{cmp::Reverse, collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use duke_resp::Frame;
 
-use crate::{engine::Engine, link::Purpose, node::Node, time::Time};
+use crate::{election::LAPSE, engine::Engine, link::Purpose, node::Node, time::Time};
 
 /// How long nodes may take to say how much they have.
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
@@ -20,6 +20,9 @@ const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
 /// A node that follows somebody else without reason is left alone for this long.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);
+/// How much longer each next Duke waits before it gives an order: one is enough, and each cuts the
+/// node's clients off.
+const STEER_DELAY: Duration = Duration::from_millis(200);
 
 /// How far a failover is on this Duke.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,9 +77,13 @@ impl Engine {
             asked,
             until,
         } = &self.failover
-            && (asked.is_empty() || self.now >= *until)
         {
-            self.select(*epoch);
+            if self.now.since(*until) > LAPSE {
+                self.publish_master("-failover-abort-not-elected", "");
+                self.retry_later();
+            } else if asked.is_empty() || self.now >= *until {
+                self.select(*epoch);
+            }
         }
         if let Failover::Promoting { target, until, .. } = self.failover
             && self.now >= until
@@ -115,32 +122,61 @@ impl Engine {
 
     /// The node to promote: of those that hold the group's data the one with the most.
     ///
-    /// A node that restarted and has not been in sync since comes last, whatever it says. If every
-    /// node restarted, only the master itself may be promoted, in place: it held the newest data.
+    /// A node that restarted and has not been in sync since holds what it once had; the master of
+    /// before may have writes nobody else has. Neither is compared with the others. If there is no
+    /// other, the master itself may be promoted in place: it held the newest data. Only when it stays
+    /// away whoever is left takes its place.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
-        let fit = |node: &&Node| {
-            let former = self.formers.contains(&node.address) && node.is_master();
-            let past = self.durable.master == Some(node.address);
-            node.is_known()
-                && node.down.is_none()
-                && !node.info.loading
-                && !node.info.role.is_blank()
-                && node.info.priority > 0
-                && !former
-                && !past
+        let best = |nodes: &mut dyn Iterator<Item = &Node>| {
+            nodes
+                .max_by_key(|node| {
+                    let info = &node.info;
+                    (
+                        info.offset,
+                        Reverse(info.priority),
+                        Reverse(info.run_id.clone()),
+                    )
+                })
+                .map(|node| node.address)
         };
-        let best = self.nodes.values().filter(fit).max_by_key(|node| {
-            let info = &node.info;
-            (
-                !node.reborn,
-                info.offset,
-                Reverse(info.priority),
-                Reverse(info.run_id.clone()),
-            )
-        });
-        if let Some(node) = best {
-            return Some(node.address);
+        let fit = || self.nodes.values().filter(|node| self.is_fit(node));
+        best(&mut fit().filter(|node| self.is_current(node)))
+            .or_else(|| self.master_in_place())
+            .or_else(|| best(&mut fit().filter(|_| self.is_master_given_up())))
+    }
+
+    /// Whether a node could be promoted at all.
+    fn is_fit(&self, node: &Node) -> bool {
+        let former = self.formers.contains(&node.address) && node.is_master();
+        node.is_known()
+            && node.down.is_none()
+            && !node.info.loading
+            && !node.info.role.is_blank()
+            && node.info.priority > 0
+            && !former
+            && self.durable.master != Some(node.address)
+    }
+
+    /// Whether its data is a part of the group's present history, as far as this Duke saw. While the
+    /// master lives nobody who has lost touch with it takes its place.
+    fn is_current(&self, node: &Node) -> bool {
+        let lineage = self.lineage.as_ref();
+        let master_lives = self.master_down().is_none();
+        let in_touch = self
+            .durable
+            .master
+            .is_some_and(|master| node.replicates(master));
+        if master_lives && !in_touch {
+            return false;
         }
+        !node.reborn
+            && !node.info.unsynced
+            && !self.formers.contains(&node.address)
+            && lineage.is_none_or(|lineage| lineage.meets(&node.info.lineage))
+    }
+
+    /// The master itself, if it is back from a restart and nobody else may hold as much.
+    fn master_in_place(&self) -> Option<SocketAddr> {
         let master = self.nodes.get(&self.durable.master?)?;
         // Somebody who is out of reach just now may hold more than a master that restarted empty.
         let patience = self.master_settings().failover_timeout;
@@ -150,11 +186,18 @@ impl Engine {
                 .is_some_and(|since| self.now.since(since) > patience)
         };
         let alone = self.nodes.values().all(|node| {
-            let blank = node.is_known() && node.info.role.is_blank();
-            node.address == master.address || blank || (!node.is_known() && given_up(node))
+            let outdated = node.is_known() && (node.info.role.is_blank() || !self.is_current(node));
+            node.address == master.address || outdated || (!node.is_known() && given_up(node))
         });
         let back = master.is_known() && master.restarted && !master.info.loading;
         (alone && back).then_some(master.address)
+    }
+
+    /// Whether the master has been down for longer than anybody should wait for it.
+    fn is_master_given_up(&self) -> bool {
+        let patience = self.master_settings().failover_timeout;
+        self.master_down()
+            .is_some_and(|since| self.now.since(since) > patience)
     }
 
     fn select(&mut self, epoch: u64) {
@@ -227,19 +270,15 @@ impl Engine {
             self.durable.config_epoch = epoch;
             self.switch(address);
             self.publish_master("+failover-end", "");
-            self.persist();
-            self.hurry_hellos();
         }
     }
 
-    /// The connection to the promoted node was lost before it was seen to be master.
-    pub(crate) fn promotion_lost(&mut self, address: SocketAddr) {
-        if let Failover::Promoting {
-            target,
-            obeyed: false,
-            ..
-        } = self.failover
+    /// The connection to the promoted node was lost before it was seen to be master, or a new one
+    /// (not one that stood) could not be made.
+    pub(crate) fn promotion_lost(&mut self, address: SocketAddr, stood: bool) {
+        if let Failover::Promoting { target, obeyed, .. } = self.failover
             && target == address
+            && !(obeyed && stood)
         {
             self.abort_promotion(address);
         }
@@ -251,7 +290,7 @@ impl Engine {
         self.retry_later();
     }
 
-    /// `address` is the master from now on.
+    /// `address` is the master from now on, by what the state already says of epochs and generation.
     pub(crate) fn switch(&mut self, address: SocketAddr) {
         let group = self.settings.group.clone();
         let old = self.durable.master.replace(address);
@@ -275,8 +314,13 @@ impl Engine {
             if node.address == address {
                 node.down = None;
                 node.reborn = false;
+                if node.is_known() && node.is_master() {
+                    self.lineage = Some(node.info.lineage.clone());
+                }
             }
         }
+        self.persist();
+        self.hurry_hellos();
         let from = old.unwrap_or(address);
         self.publish(
             "+switch-master",
@@ -302,23 +346,22 @@ impl Engine {
     /// Points every node that follows somebody else at the master.
     ///
     /// At once: nodes that follow nothing or a former master, and former masters. After a second
-    /// look: everybody else, because another Duke may know better than this one.
+    /// look: everybody else, because another Duke may know better than this one. Dukes go one after
+    /// the other, whoever made the master first.
     pub(crate) fn steer(&mut self) {
         let Some(master) = self.sane_master() else {
             return;
         };
-        let quiet = matches!(self.failover, Failover::Idle) && self.durable.memory;
-        if !quiet {
+        let elsewhere = self
+            .candidacy
+            .not_before
+            .is_some_and(|until| until > self.now);
+        let quiet = self.failover == Failover::Idle && self.durable.memory && !elsewhere;
+        if !quiet || !self.is_confirmed() {
             return;
         }
-        let now = self.now;
-        let syncing = self
-            .nodes
-            .values()
-            .filter(|node| node.info.role.follows(master) && !node.replicates(master))
-            .count();
-        let allowed = usize::try_from(self.master_settings().parallel_syncs).unwrap_or(usize::MAX);
-        let mut places = allowed.saturating_sub(syncing);
+        let turn = STEER_DELAY.saturating_mul(self.steering_rank());
+        let mut places = self.places(master);
         let mut due = Vec::new();
         for node in self.nodes.values_mut() {
             if node.address == master || !node.is_known() || node.pointing || node.down.is_some() {
@@ -329,26 +372,52 @@ impl Engine {
                 continue;
             }
             // Nobody reads from it: it takes no place among those that are re-pointed in turn.
-            if node.info.role.is_blank() || self.formers.contains(&node.address) {
-                due.push(node.address);
-                continue;
-            }
+            let useless = node.info.role.is_blank() || self.formers.contains(&node.address);
             let behind = self
                 .formers
                 .iter()
                 .any(|former| node.info.role.follows(*former));
-            let since = *node.stray.get_or_insert(now);
-            let confirmed = node
-                .informed
-                .is_some_and(|at| at.since(since) >= STRAY_PATIENCE);
-            if (behind || confirmed) && places > 0 {
-                places = places.saturating_sub(1);
+            let patience = if useless || behind {
+                turn
+            } else {
+                turn.saturating_add(STRAY_PATIENCE)
+            };
+            let since = *node.stray.get_or_insert(self.now);
+            let confirmed = node.informed.is_some_and(|at| at.since(since) >= patience);
+            if confirmed && (useless || places > 0) {
+                places = places.saturating_sub(usize::from(!useless));
                 due.push(node.address);
             }
         }
         for address in due {
             self.point(address, master);
         }
+    }
+
+    /// How many Dukes go before this one in giving orders.
+    fn steering_rank(&self) -> u32 {
+        let durable = &self.durable;
+        let somebody_made_it =
+            durable.leader_epoch == durable.config_epoch && !durable.leader.is_empty();
+        if self.made_master() {
+            0
+        } else {
+            self.rank().saturating_add(u32::from(somebody_made_it))
+        }
+    }
+
+    /// How many more replicas may be made to copy the master's data now.
+    fn places(&self, master: SocketAddr) -> usize {
+        let syncing = self
+            .nodes
+            .values()
+            .filter(|node| node.is_known() && node.down.is_none())
+            .filter(|node| node.info.role.follows(master) && !node.replicates(master))
+            .count();
+        let allowed = self.master_settings().parallel_syncs;
+        usize::try_from(allowed)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(syncing)
     }
 
     /// The master, if it is well and said so after it became master.
@@ -364,7 +433,13 @@ impl Engine {
 
     fn point(&mut self, address: SocketAddr, master: SocketAddr) {
         let (ip, port) = (master.ip().to_string(), master.port().to_string());
-        self.publish_node("+fix-slave-config", address);
+        let takes_writes = self.nodes.get(&address).is_some_and(Node::is_master);
+        let event = if takes_writes {
+            "+convert-to-slave"
+        } else {
+            "+fix-slave-config"
+        };
+        self.publish_node(event, address);
         for words in [
             &["MULTI"][..],
             &["REPLICAOF", &ip, &port],
@@ -403,14 +478,21 @@ impl Engine {
     }
 
     /// Starts a failover because somebody asked for it; false if there is nobody to promote.
+    ///
+    /// Whether somebody has all the data is seen once everybody was asked; what is known now may be
+    /// a moment old.
     pub(crate) fn start_by_order(&mut self) -> bool {
-        if self
-            .candidate()
-            .is_none_or(|target| Some(target) == self.durable.master)
-        {
-            return false;
+        let master = self.durable.master;
+        let able = |node: &Node| {
+            node.is_known()
+                && node.down.is_none()
+                && node.info.priority > 0
+                && master != Some(node.address)
+        };
+        let possible = self.nodes.values().any(able);
+        if possible {
+            self.stand();
         }
-        self.stand();
-        true
+        possible
     }
 }

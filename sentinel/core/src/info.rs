@@ -57,6 +57,28 @@ pub(crate) struct Info {
     pub(crate) loading: bool,
     /// Seconds the link to the master has been down.
     pub(crate) link_down_seconds: u64,
+    /// It never was in touch with its master, or is being given a whole new data set by it.
+    pub(crate) unsynced: bool,
+    pub(crate) lineage: Lineage,
+}
+
+/// The names of a stream of writes: the present one, and the one it was continued from. Servers that
+/// share a name hold parts of the same history, so that their offsets can be compared.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Lineage {
+    pub(crate) now: String,
+    pub(crate) before: String,
+}
+
+impl Lineage {
+    /// Whether two servers hold parts of one history, as far as they said.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let named = |id: &&String| id.bytes().any(|byte| byte != b'0');
+        let ours = [&self.now, &self.before];
+        let theirs = [&other.now, &other.before];
+        let unknown = self.now.is_empty() || other.now.is_empty();
+        unknown || ours.iter().any(|id| named(id) && theirs.contains(id))
+    }
 }
 
 /// Reads INFO's text; unknown lines are skipped.
@@ -83,8 +105,12 @@ pub(crate) fn read(text: &[u8]) -> Info {
             "master_port" => port = value.parse().unwrap_or(0),
             "master_link_status" => link_up = value == "up",
             "master_link_down_since_seconds" => {
+                info.unsynced |= value == "-1";
                 info.link_down_seconds = value.parse().unwrap_or(0);
             }
+            "master_sync_in_progress" => info.unsynced |= value == "1",
+            "master_replid" => value.clone_into(&mut info.lineage.now),
+            "master_replid2" => value.clone_into(&mut info.lineage.before),
             "slave_priority" => info.priority = value.parse().unwrap_or(100),
             "slave_repl_offset" => replica_offset = value.parse().ok(),
             "master_repl_offset" => master_offset = value.parse().unwrap_or(0),
@@ -121,6 +147,25 @@ mod tests {
             (info.offset, info.priority, info.run_id.as_str()),
             (77, 5, "abc")
         );
+    }
+
+    #[test]
+    fn histories_meet_in_either_of_their_names() {
+        let lineage = |now: &str, before: &str| Lineage {
+            now: now.to_owned(),
+            before: before.to_owned(),
+        };
+        assert!(lineage("b", "a").meets(&lineage("a", "00")));
+        assert!(lineage("a", "00").meets(&lineage("c", "a")));
+        assert!(!lineage("a", "00").meets(&lineage("b", "00")));
+        assert!(lineage("", "").meets(&lineage("b", "00")));
+    }
+
+    #[test]
+    fn a_replica_that_never_was_in_touch_says_so() {
+        assert!(read(b"role:slave\r\nmaster_link_down_since_seconds:-1\r\n").unsynced);
+        assert!(read(b"role:slave\r\nmaster_sync_in_progress:1\r\n").unsynced);
+        assert!(!read(b"role:slave\r\nmaster_link_down_since_seconds:3\r\n").unsynced);
     }
 
     #[test]

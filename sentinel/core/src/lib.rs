@@ -11,8 +11,9 @@
 //!    than [`Engine::deadline`].
 //! 3. After each of these take outputs with [`Engine::poll`] until there are none, in order, before
 //!    the next input.
-//! 4. Make a [`Output::Persist`] durable, then say so with [`Input::Persisted`]. Until then `poll`
-//!    gives nothing that came after it: a vote leaves only when it is on disk.
+//! 4. Make a [`Output::Persist`] durable, then say so with [`Input::Persisted`]. A newer one replaces
+//!    an older one. Until it is durable `poll` gives nothing that depends on it: a vote leaves only
+//!    when it is on disk, while watching goes on.
 //!
 //! ```
 //! use duke_core::{Durable, Engine, Input, Output, Secrets, Time, config};
@@ -50,6 +51,7 @@ mod link;
 mod liveness;
 mod member;
 mod node;
+mod outbox;
 mod output;
 mod secret;
 mod session;

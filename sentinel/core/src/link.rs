@@ -16,10 +16,16 @@ use crate::{
 
 /// The most PINGs that wait for an answer at a time.
 const PINGS_MAX: usize = 64;
+/// How long a connection stands at least before silence alone makes it worth a new one. After a cut
+/// TCP itself would repeat what was lost only after many seconds. Sentinel: min-link-reconnect-period,
+/// fifteen seconds.
+const RENEWAL: Duration = Duration::from_secs(2);
 
 /// What a request was for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Purpose {
+    /// Who we are, said when a connection begins.
+    Greeting,
     /// Its answer tells nothing.
     Nothing,
     /// PING.
@@ -55,6 +61,8 @@ pub(crate) struct Wire {
     pings: VecDeque<Time>,
     /// The oldest attempt of which no answer has come, from before the last reconnection.
     waiting: Option<Time>,
+    /// When the connection came to stand.
+    stood: Time,
     /// The last acceptable answer.
     pub(crate) answered: Time,
     pub(crate) next_ping: Time,
@@ -67,6 +75,7 @@ impl Wire {
             asked: BTreeMap::new(),
             pings: VecDeque::new(),
             waiting: None,
+            stood: now,
             answered: now,
             next_ping: now,
         }
@@ -93,7 +102,24 @@ impl Wire {
 
     pub(crate) fn stands(&mut self, now: Time, link: LinkId) {
         self.state = State::Up(link);
+        self.stood = now;
         self.next_ping = now;
+    }
+
+    /// Whether a new connection may hear what this one does not.
+    pub(crate) fn is_stale(&self, now: Time, down_after: Duration) -> bool {
+        self.up().is_some()
+            && now.since(self.stood) >= RENEWAL
+            && self
+                .silent_since()
+                .is_some_and(|since| now.since(since) > down_after)
+    }
+
+    /// Time in which this process did not run is nobody's silence but its own.
+    pub(crate) fn forgive(&mut self, now: Time, lost: Duration) {
+        for since in self.pings.iter_mut().chain(&mut self.waiting) {
+            *since = since.after(lost).min(now);
+        }
     }
 
     /// The connection is gone; whatever waited goes on waiting.
@@ -106,10 +132,18 @@ impl Wire {
         self.state = State::Idle(retry);
     }
 
+    /// Whether a PING is due.
+    pub(crate) fn wants_ping(&self, now: Time) -> bool {
+        self.up().is_some() && self.may_ping() && self.next_ping <= now
+    }
+
+    /// Whether one more PING may wait for its answer.
+    pub(crate) fn may_ping(&self) -> bool {
+        self.pings.len() < PINGS_MAX
+    }
+
     pub(crate) fn pinged(&mut self, now: Time, period: Duration) {
-        if self.pings.len() < PINGS_MAX {
-            self.pings.push_back(now);
-        }
+        self.pings.push_back(now);
         self.next_ping = now.after(period);
     }
 
@@ -134,5 +168,61 @@ impl Wire {
             (Some(since), None) => Some(since),
             (None, ping) => ping.copied(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    #[test]
+    fn silence_counts_from_the_oldest_attempt_and_survives_a_reconnection() {
+        let mut wire = Wire::new(at(0));
+        assert_eq!(wire.silent_since(), None);
+        wire.connecting(at(10), LinkId(1));
+        wire.stands(at(11), LinkId(1));
+        wire.pinged(at(11), Duration::from_millis(100));
+        wire.ponged(at(12));
+        assert_eq!(wire.silent_since(), None);
+        wire.pinged(at(111), Duration::from_millis(100));
+        wire.pinged(at(211), Duration::from_millis(100));
+        wire.ended(at(300));
+        assert_eq!(wire.silent_since(), Some(at(111)));
+        wire.connecting(at(300), LinkId(2));
+        wire.stands(at(301), LinkId(2));
+        assert_eq!(wire.silent_since(), Some(at(111)));
+        wire.pinged(at(301), Duration::from_millis(100));
+        wire.ponged(at(302));
+        assert_eq!(wire.silent_since(), None);
+    }
+
+    #[test]
+    fn a_pause_of_our_own_is_not_silence() {
+        let mut wire = Wire::new(at(0));
+        wire.stands(at(0), LinkId(1));
+        wire.pinged(at(0), Duration::from_millis(100));
+        wire.pinged(at(100), Duration::from_millis(100));
+        wire.forgive(at(3200), Duration::from_secs(3));
+        assert_eq!(wire.silent_since(), Some(at(3000)));
+        wire.ponged(at(3200));
+        assert_eq!(wire.silent_since(), Some(at(3100)));
+    }
+
+    #[test]
+    fn a_silent_connection_is_renewed_once_it_is_old() {
+        let second = Duration::from_secs(1);
+        let mut wire = Wire::new(at(0));
+        wire.stands(at(0), LinkId(1));
+        wire.pinged(at(5_000), second);
+        assert!(!wire.is_stale(at(6_000), second));
+        assert!(wire.is_stale(at(6_001), second));
+        wire.ended(at(6_001));
+        wire.stands(at(6_001), LinkId(2));
+        assert!(!wire.is_stale(at(8_000), second), "it is young");
+        assert!(wire.is_stale(at(8_001), second));
     }
 }

@@ -13,8 +13,9 @@ use crate::{
 
 /// Between two questions to the others about a master that is down.
 const OPINION_PERIOD: Duration = Duration::from_millis(100);
-/// How long another Duke's finding counts. Sentinel: five times its ask-period.
-const OPINION_LIFE: Duration = Duration::from_secs(5);
+/// How long another Duke's finding counts: it is asked anew ten times meanwhile. Sentinel: five
+/// times its ask-period.
+const OPINION_LIFE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Marks who is down and who is back.
@@ -27,7 +28,10 @@ impl Engine {
         let master = self.durable.master;
         for node in self.nodes.values_mut() {
             let lost = master == Some(node.address) && node.restarted;
+            // It is back once it has said what it is: it may be another process than the one before.
+            let back = node.informed.is_some() || master != Some(node.address);
             match (silent(node.wire.silent_since()) || lost, node.down) {
+                (false, Some(_)) if !back => {}
                 (true, None) => {
                     node.down = Some(now);
                     fell.push(node.address);
@@ -172,6 +176,13 @@ impl Engine {
         }
     }
 
+    /// Another Duke asked what this one thinks: it would not if it did not find the master down.
+    pub(crate) fn asked_opinion(&mut self, id: &str) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.master_down = Some(self.now);
+        }
+    }
+
     /// A node answered INFO.
     pub(crate) fn informed(&mut self, address: SocketAddr, reply: &Frame) {
         let Some(text) = reply.as_text() else { return };
@@ -201,6 +212,9 @@ impl Engine {
         let restarted = master == Some(address) && (other_process || is_slave) && !node.restarted;
         if restarted {
             node.restarted = true;
+        }
+        if master == Some(address) && node.is_master() && !node.restarted {
+            self.lineage = Some(node.info.lineage.clone());
         }
         if restarted {
             self.publish_node("+reboot", address);

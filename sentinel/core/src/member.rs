@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     pub(crate) last_hello: Option<Time>,
     pub(crate) next_hello: Time,
     pub(crate) memory: Option<bool>,
+    /// Generation and config epoch of the master it believes in, by its last hello.
+    pub(crate) believes: Option<(u64, u64)>,
     /// What it answered to this recovery's nonce.
     pub(crate) recollection: Option<Recollection>,
     pub(crate) next_recovery: Time,
@@ -57,6 +59,7 @@ impl Peer {
             last_hello: None,
             next_hello: now,
             memory: None,
+            believes: None,
             recollection: None,
             next_recovery: now,
         }
@@ -65,6 +68,10 @@ impl Peer {
 
 /// Between two hellos to each other Duke. Sentinel: publish-period, two seconds.
 const HELLO_PERIOD: Duration = Duration::from_secs(1);
+/// How old a hello may be that confirms what we believe.
+const HELLO_LIFE: Duration = Duration::from_millis(2500);
+/// How long whoever was elected may go by that alone.
+const LEADERSHIP: Duration = Duration::from_secs(2);
 /// Between two questions for the group's past.
 const RECOVERY_PERIOD: Duration = Duration::from_millis(250);
 
@@ -196,6 +203,12 @@ impl Engine {
         };
         peer.last_hello = Some(now);
         peer.memory = Some(true);
+        peer.believes = Some((hello.generation, hello.config_epoch));
+        let ours = (self.durable.generation, self.durable.config_epoch);
+        if peer.believes < Some(ours) {
+            // Whoever knows less is told at once.
+            peer.next_hello = now;
+        }
         // Without memory nothing is adopted from one alone: a majority is asked instead.
         if !self.durable.memory || hello.generation < self.durable.generation {
             return;
@@ -211,10 +224,33 @@ impl Engine {
             self.publish_peer("+config-update-from", &hello.id);
             // The address may be the same: a master promoted again in place is not the one that
             // went down, and must not be replaced once more.
+            if reseeded {
+                self.lineage = None;
+            }
             self.switch(hello.master);
             self.doubt(hello.master);
-            self.persist();
         }
+    }
+
+    /// Whether a majority believes in the same master just now, so that orders in its name are right.
+    ///
+    /// A Duke that is cut off from the others may see data nodes obey a leader it knows nothing of.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        let durable = &self.durable;
+        let ours = Some((durable.generation, durable.config_epoch));
+        let agrees = |peer: &&Peer| {
+            let fresh = |at| self.now.since(at) <= HELLO_LIFE;
+            peer.believes == ours && peer.down.is_none() && peer.last_hello.is_some_and(fresh)
+        };
+        let agreeing = self.peers.values().filter(agrees).count();
+        (self.made_master() && self.now.since(self.switched) <= LEADERSHIP)
+            || agreeing.saturating_add(1) >= durable.majority()
+    }
+
+    /// Whether it was this Duke that was elected to make the present master.
+    pub(crate) fn made_master(&self) -> bool {
+        let durable = &self.durable;
+        durable.leader == durable.id && durable.leader_epoch == durable.config_epoch
     }
 
     /// Without memory: asks the others for the group's past.
@@ -300,14 +336,14 @@ impl Engine {
         self.durable.leader_epoch = epoch;
         self.durable.leader = String::new();
         self.durable.config_epoch = newest.config_epoch;
-        self.persist();
+        self.lineage = None;
         if let Some(master) = newest.master {
             self.switch(master);
             self.doubt(master);
+        } else {
+            self.persist();
         }
-        self.persist();
         self.emit(Output::Ready(true));
-        self.hurry_hellos();
     }
 }
 

@@ -33,7 +33,8 @@ pub enum Output {
         /// The connection.
         link: LinkId,
     },
-    /// Make this text durable, replacing what was there, then answer `Persisted`.
+    /// Make this text durable, replacing what was there, then answer `Persisted`. A state that is
+    /// still to be written when a newer one comes need not be written any more.
     Persist {
         /// Its number, rising.
         sequence: u64,

@@ -28,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) right: Right,
     pub(crate) user: &'static str,
     pub(crate) name: String,
+    /// Which other Duke it is, if it said so.
+    pub(crate) peer: Option<String>,
     /// It speaks RESP3.
     pub(crate) typed: bool,
     pub(crate) channels: BTreeSet<Bytes>,
@@ -42,6 +44,7 @@ impl Session {
             right: Right::Discover,
             user: "default",
             name: String::new(),
+            peer: None,
             typed: false,
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
@@ -120,6 +123,12 @@ impl Engine {
         let (right, user, wanted) = match user {
             "duke" => (Right::Peer, "duke", &secrets.peer),
             "operator" => (Right::Admin, "operator", &secrets.admin),
+            // As in the server: a user without a password takes any.
+            "default" => {
+                let session = self.session(client);
+                (session.right, session.user) = (Right::Discover, "default");
+                return Frame::ok();
+            }
             _ => return wrong_password(),
         };
         if wanted.is_empty() || !same(password.as_bytes(), wanted.as_bytes()) {

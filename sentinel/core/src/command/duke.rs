@@ -151,13 +151,12 @@ impl Engine {
             self.durable.leader = String::new();
         }
         self.durable.memory = true;
+        self.lineage = None;
         self.switch(master);
         self.doubt(master);
-        self.persist();
         if first {
             self.emit(Output::Ready(true));
         }
-        self.hurry_hellos();
         Frame::ok()
     }
 

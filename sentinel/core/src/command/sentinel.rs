@@ -59,7 +59,7 @@ impl Engine {
                 self.master_address(words)
             }
             ("is-master-down-by-addr" | "is-primary-down-by-addr", 6 | 7) => {
-                self.tell_opinion(words)
+                self.tell_opinion(client, words)
             }
             ("master" | "primary", 3) => self
                 .named(words)
@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// `is-master-down-by-addr ip port epoch id [generation]`: our opinion, and our vote.
-    fn tell_opinion(&mut self, words: Words<'_>) -> Frame {
+    fn tell_opinion(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let (port, epoch) = (words.text(3).parse::<u16>(), words.text(4).parse::<u64>());
         let (Ok(port), Ok(epoch)) = (port, epoch) else {
             return Frame::error("ERR value is not an integer or out of range");
@@ -118,6 +118,12 @@ impl Engine {
             .unwrap_or(self.durable.generation);
         let current = generation == self.durable.generation;
         let candidate = words.text(5).to_owned();
+        if candidate == "*"
+            && same
+            && let Some(id) = self.session(client).peer.clone()
+        {
+            self.asked_opinion(&id);
+        }
         let (leader, leader_epoch) = if candidate == "*" {
             ("*".to_owned(), 0)
         } else if same && current {

@@ -23,7 +23,10 @@ use crate::script::Script;
 #[test]
 fn every_story_goes_as_it_is_told() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(files.len() >= 10, "the stories are there");
     let update = std::env::var_os("UPDATE").is_some();
@@ -41,7 +44,11 @@ fn every_story_goes_as_it_is_told() {
             wrong.push(format!("{name}: {}", first_difference(&told, &happened)));
         }
     }
-    assert!(wrong.is_empty(), "{}\n(UPDATE=1 rewrites the transcripts)", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{}\n(UPDATE=1 rewrites the transcripts)",
+        wrong.join("\n")
+    );
 }
 
 #[test]

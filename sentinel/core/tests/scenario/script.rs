@@ -28,7 +28,11 @@ impl Script {
         let blocks = text
             .split("\n\n")
             .map(|block| {
-                block.lines().take_while(|line| *line != "----").map(str::to_owned).collect()
+                block
+                    .lines()
+                    .take_while(|line| *line != "----")
+                    .map(str::to_owned)
+                    .collect()
             })
             .collect();
         Self { blocks }
@@ -39,7 +43,10 @@ impl Script {
         let mut world = World::new();
         let mut told = Vec::new();
         for block in &self.blocks {
-            for line in block.iter().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            for line in block
+                .iter()
+                .filter(|line| !line.starts_with('#') && !line.is_empty())
+            {
                 command(&mut world, line);
             }
             let commands = block.join("\n");
@@ -47,7 +54,11 @@ impl Script {
                 told.push(commands);
             } else {
                 let happened = world.take_transcript();
-                told.push(format!("{commands}\n----\n{happened}").trim_end().to_owned());
+                told.push(
+                    format!("{commands}\n----\n{happened}")
+                        .trim_end()
+                        .to_owned(),
+                );
             }
         }
         told.join("\n\n") + "\n"

@@ -68,7 +68,10 @@ impl Server {
             && words != ["EXEC"]
         {
             queue.push(words.iter().map(|word| (*word).to_owned()).collect());
-            return Effect { reply: Frame::simple("QUEUED"), kills: false };
+            return Effect {
+                reply: Frame::simple("QUEUED"),
+                kills: false,
+            };
         }
         let mut kills = false;
         let reply = match words.as_slice() {

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use duke_core::{ClientId, Durable, Engine, Input, LinkError, LinkId, Output, RequestId, Secrets, Time, config};
+use duke_core::{
+    ClientId, Durable, Engine, Input, LinkError, LinkId, Output, RequestId, Secrets, Time, config,
+};
 use duke_resp::{Bytes, Frame};
 
 use crate::server::Server;
@@ -59,13 +61,42 @@ struct Caller {
 /// Something on its way.
 #[derive(Clone)]
 enum Event {
-    Connected { duke: usize, link: LinkId },
-    Broken { duke: usize, link: LinkId, error: LinkError },
-    ToNode { duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes> },
-    ToDuke { duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes> },
-    Reply { duke: usize, link: LinkId, request: RequestId, reply: Frame },
-    Durable { duke: usize, life: u64, sequence: u64, text: String },
-    Sync { node: SocketAddr },
+    Connected {
+        duke: usize,
+        link: LinkId,
+    },
+    Broken {
+        duke: usize,
+        link: LinkId,
+        error: LinkError,
+    },
+    ToNode {
+        duke: usize,
+        link: LinkId,
+        request: RequestId,
+        words: Vec<Bytes>,
+    },
+    ToDuke {
+        duke: usize,
+        link: LinkId,
+        request: RequestId,
+        words: Vec<Bytes>,
+    },
+    Reply {
+        duke: usize,
+        link: LinkId,
+        request: RequestId,
+        reply: Frame,
+    },
+    Durable {
+        duke: usize,
+        life: u64,
+        sequence: u64,
+        text: String,
+    },
+    Sync {
+        node: SocketAddr,
+    },
 }
 
 pub(crate) struct World {
@@ -109,7 +140,10 @@ impl World {
         for number in 1..=nodes {
             let address = node_address(number);
             self.nodes.insert(address, Server::new(address));
-            self.names.push((format!("{} {}", address.ip(), address.port()), format!("n{number}")));
+            self.names.push((
+                format!("{} {}", address.ip(), address.port()),
+                format!("n{number}"),
+            ));
             self.names.push((address.to_string(), format!("n{number}")));
         }
         for number in 1..=dukes {
@@ -139,7 +173,12 @@ impl World {
             .collect();
         let size = self.dukes.len();
         let quorum = size / 2 + 1;
-        let mut members = vec!["DUKE".to_owned(), "MEMBERS".into(), size.to_string(), quorum.to_string()];
+        let mut members = vec![
+            "DUKE".to_owned(),
+            "MEMBERS".into(),
+            size.to_string(),
+            quorum.to_string(),
+        ];
         members.extend(ids.iter().map(|(id, address)| format!("{id}@{address}")));
         let mut nodes = vec!["DUKE".to_owned(), "NODES".into()];
         nodes.extend(self.nodes.keys().map(ToString::to_string));
@@ -154,8 +193,14 @@ impl World {
         self.nodes.get_mut(&address).unwrap().follows = None;
         self.generation += 1;
         let epoch = 100 * (self.generation - 1) + 1;
-        let words = ["DUKE".to_owned(), "SEED".into(), self.generation.to_string(), address.ip().to_string(),
-            address.port().to_string(), epoch.to_string()];
+        let words = [
+            "DUKE".to_owned(),
+            "SEED".into(),
+            self.generation.to_string(),
+            address.ip().to_string(),
+            address.port().to_string(),
+            epoch.to_string(),
+        ];
         for duke in 0..self.dukes.len() {
             self.operator(duke, &words);
         }
@@ -165,7 +210,9 @@ impl World {
         let end = self.now + u64::try_from(time.as_millis()).unwrap();
         loop {
             let event = self.queue.keys().next().map(|(at, _)| *at);
-            let timer = (0..self.dukes.len()).filter_map(|duke| self.wake(duke)).min();
+            let timer = (0..self.dukes.len())
+                .filter_map(|duke| self.wake(duke))
+                .min();
             let next = event.into_iter().chain(timer).min().filter(|at| *at <= end);
             let Some(next) = next else { break };
             self.now = self.now.max(next);
@@ -236,10 +283,20 @@ impl World {
         server.frozen = frozen;
         if !frozen {
             for ((duke, number), request, words) in std::mem::take(&mut server.waiting) {
-                let link = self.dukes[duke].links.iter().find(|(_, link)| link.number == number);
-                let Some(link) = link.map(|(id, _)| *id) else { continue };
+                let link = self.dukes[duke]
+                    .links
+                    .iter()
+                    .find(|(_, link)| link.number == number);
+                let Some(link) = link.map(|(id, _)| *id) else {
+                    continue;
+                };
                 let words = words.into_iter().map(Bytes::from).collect();
-                self.happen(Event::ToNode { duke, link, request: RequestId(request), words });
+                self.happen(Event::ToNode {
+                    duke,
+                    link,
+                    request: RequestId(request),
+                    words,
+                });
             }
         }
     }
@@ -267,7 +324,10 @@ impl World {
     pub(crate) fn write(&mut self, name: &str, bytes: u64) {
         let address = self.node(name);
         let server = self.nodes.get_mut(&address).unwrap();
-        assert!(server.alive && server.follows.is_none(), "{name} takes no writes");
+        assert!(
+            server.alive && server.follows.is_none(),
+            "{name} takes no writes"
+        );
         server.offset += bytes;
         let offset = server.offset;
         for replica in self.nodes.values_mut() {
@@ -308,10 +368,20 @@ impl World {
                 (true, true, _) => "frozen".to_owned(),
                 (true, false, None) => "master".to_owned(),
                 (true, false, Some(master)) => {
-                    format!("replica of {master}, {}", if server.in_touch { "in touch" } else { "cut off" })
+                    format!(
+                        "replica of {master}, {}",
+                        if server.in_touch {
+                            "in touch"
+                        } else {
+                            "cut off"
+                        }
+                    )
                 }
             };
-            lines.push(format!("{} {state}, {} bytes", server.address, server.offset));
+            lines.push(format!(
+                "{} {state}, {} bytes",
+                server.address, server.offset
+            ));
         }
         for duke in &self.dukes {
             let state = match (&duke.engine, duke.ready) {
@@ -342,17 +412,31 @@ impl World {
     }
 
     fn boot(&mut self, duke: usize) {
-        let text = "duke group mymaster\nduke state /state\nsentinel failover-timeout mymaster 3000\n";
-        let secrets = Secrets { data: "data".into(), admin: "admin".into(), peer: "peer".into() };
-        let kept = self.dukes[duke].disk.as_deref().map(|text| Durable::read(text).unwrap());
+        let text =
+            "duke group mymaster\nduke state /state\nsentinel failover-timeout mymaster 3000\n";
+        let secrets = Secrets {
+            data: "data".into(),
+            admin: "admin".into(),
+            peer: "peer".into(),
+        };
+        let kept = self.dukes[duke]
+            .disk
+            .as_deref()
+            .map(|text| Durable::read(text).unwrap());
         let seed = u64::try_from(duke).unwrap() + 10 * self.dukes[duke].life;
         let now = Time::from_millis(self.now);
         let engine = Engine::new(config::parse(text).unwrap(), secrets, kept, seed, now);
         self.dukes[duke].engine = Some(engine);
         self.dukes[duke].life += 1;
         self.dukes[duke].ready = false;
-        let mut heard = vec![Input::Joined { client: SCRIPT, address: duke_address(99) }];
-        heard.push(Input::Asked { client: SCRIPT, words: vec!["PSUBSCRIBE".into(), "*".into()] });
+        let mut heard = vec![Input::Joined {
+            client: SCRIPT,
+            address: duke_address(99),
+        }];
+        heard.push(Input::Asked {
+            client: SCRIPT,
+            words: vec!["PSUBSCRIBE".into(), "*".into()],
+        });
         for input in heard {
             self.give(duke, input);
         }
@@ -372,19 +456,34 @@ impl World {
     fn command(&mut self, duke: usize, rights: Rights, words: &[String]) -> Vec<Frame> {
         self.numbers += 1;
         let client = ClientId(2_000_000 + self.numbers);
-        self.give(duke, Input::Joined { client, address: duke_address(99) });
+        self.give(
+            duke,
+            Input::Joined {
+                client,
+                address: duke_address(99),
+            },
+        );
         let login: Option<[&str; 3]> = match rights {
             Rights::Operator => Some(["AUTH", "operator", "admin"]),
             Rights::Peer => Some(["AUTH", "duke", "peer"]),
             Rights::Nobody => None,
         };
         if let Some(login) = login {
-            let words = login.iter().map(|word| Bytes::from_static(word.as_bytes())).collect();
+            let words = login
+                .iter()
+                .map(|word| Bytes::from_static(word.as_bytes()))
+                .collect();
             self.give(duke, Input::Asked { client, words });
         }
         let before = self.answers_to(duke, client).len();
         let asked = words.iter().map(|word| Bytes::from(word.clone())).collect();
-        self.give(duke, Input::Asked { client, words: asked });
+        self.give(
+            duke,
+            Input::Asked {
+                client,
+                words: asked,
+            },
+        );
         // An answer may have to wait for the disk.
         let end = self.now + 5_000;
         while self.answers_to(duke, client).len() == before && self.now < end {
@@ -424,7 +523,9 @@ impl World {
         let duke = &self.dukes[duke];
         let engine = duke.engine.as_ref().filter(|_| !duke.frozen)?;
         let earliest = duke.woken.map_or(0, |woken| woken + 1);
-        engine.deadline().map(|time| time.as_millis().max(earliest).max(self.now))
+        engine
+            .deadline()
+            .map(|time| time.as_millis().max(earliest).max(self.now))
     }
 
     fn give(&mut self, duke: usize, input: Input) {
@@ -443,7 +544,10 @@ impl World {
 
     fn carry_out(&mut self, duke: usize, output: Output) {
         match output {
-            Output::Answer { client: SCRIPT, reply } => self.heard(duke, &reply),
+            Output::Answer {
+                client: SCRIPT,
+                reply,
+            } => self.heard(duke, &reply),
             Output::Answer { client, reply } => self.answered(duke, client, reply),
             Output::Connect { link, address } => self.connect(duke, link, address),
             Output::Disconnect { link } => {
@@ -451,15 +555,39 @@ impl World {
             }
             Output::Persist { sequence, text } => {
                 let (life, wait) = (self.dukes[duke].life, self.dukes[duke].disk_millis);
-                self.later(wait, Event::Durable { duke, life, sequence, text });
+                self.later(
+                    wait,
+                    Event::Durable {
+                        duke,
+                        life,
+                        sequence,
+                        text,
+                    },
+                );
             }
             Output::Ready(ready) => self.dukes[duke].ready = ready,
-            Output::Request { link, request, words } => {
-                let Some(to) = self.dukes[duke].links.get(&link).map(|link| link.to) else { return };
+            Output::Request {
+                link,
+                request,
+                words,
+            } => {
+                let Some(to) = self.dukes[duke].links.get(&link).map(|link| link.to) else {
+                    return;
+                };
                 let event = if self.nodes.contains_key(&to) {
-                    Event::ToNode { duke, link, request, words }
+                    Event::ToNode {
+                        duke,
+                        link,
+                        request,
+                        words,
+                    }
                 } else {
-                    Event::ToDuke { duke, link, request, words }
+                    Event::ToDuke {
+                        duke,
+                        link,
+                        request,
+                        words,
+                    }
                 };
                 self.later(DELAY, event);
             }
@@ -470,9 +598,14 @@ impl World {
     fn heard(&mut self, duke: usize, reply: &Frame) {
         let items = reply.as_array().unwrap_or_default();
         let word = |index: usize| {
-            items.get(index).and_then(Frame::as_text).map(|t| String::from_utf8_lossy(t).into_owned())
+            items
+                .get(index)
+                .and_then(Frame::as_text)
+                .map(|t| String::from_utf8_lossy(t).into_owned())
         };
-        if let (Some("pmessage"), Some(name), Some(payload)) = (word(0).as_deref(), word(2), word(3)) {
+        if let (Some("pmessage"), Some(name), Some(payload)) =
+            (word(0).as_deref(), word(2), word(3))
+        {
             let duke = self.dukes[duke].name.clone();
             self.tell(&format!("{duke} {name} {payload}"));
         }
@@ -482,11 +615,23 @@ impl World {
         let Some(caller) = self.dukes[duke].clients.get_mut(&client) else {
             let request = RequestId(client.0);
             let link = LinkId(0);
-            self.dukes[duke].inbox.push(Event::Reply { duke, link, request, reply });
+            self.dukes[duke].inbox.push(Event::Reply {
+                duke,
+                link,
+                request,
+                reply,
+            });
             return;
         };
-        let Some(request) = caller.open.pop_front() else { return };
-        let event = Event::Reply { duke: caller.duke, link: caller.link, request, reply };
+        let Some(request) = caller.open.pop_front() else {
+            return;
+        };
+        let event = Event::Reply {
+            duke: caller.duke,
+            link: caller.link,
+            request,
+            reply,
+        };
         self.later(DELAY, event);
     }
 
@@ -497,17 +642,42 @@ impl World {
     fn connect(&mut self, duke: usize, link: LinkId, to: SocketAddr) {
         self.numbers += 1;
         let number = self.numbers;
-        self.dukes[duke].links.insert(link, Link { to, up: false, number });
+        self.dukes[duke].links.insert(
+            link,
+            Link {
+                to,
+                up: false,
+                number,
+            },
+        );
         let alive = self.nodes.get(&to).map_or_else(
-            || self.dukes.iter().any(|other| other.address == to && other.engine.is_some()),
+            || {
+                self.dukes
+                    .iter()
+                    .any(|other| other.address == to && other.engine.is_some())
+            },
             |server| server.alive,
         );
         if self.is_cut(self.dukes[duke].address, to) {
-            self.later(CONNECT_PATIENCE, Event::Broken { duke, link, error: LinkError::TimedOut });
+            self.later(
+                CONNECT_PATIENCE,
+                Event::Broken {
+                    duke,
+                    link,
+                    error: LinkError::TimedOut,
+                },
+            );
         } else if alive {
             self.later(2 * DELAY, Event::Connected { duke, link });
         } else {
-            self.later(2 * DELAY, Event::Broken { duke, link, error: LinkError::Refused });
+            self.later(
+                2 * DELAY,
+                Event::Broken {
+                    duke,
+                    link,
+                    error: LinkError::Refused,
+                },
+            );
         }
     }
 
@@ -538,7 +708,9 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         let to = match &event {
-            Event::Connected { duke, .. } | Event::Broken { duke, .. } | Event::Reply { duke, .. }
+            Event::Connected { duke, .. }
+            | Event::Broken { duke, .. }
+            | Event::Reply { duke, .. }
             | Event::Durable { duke, .. } => Some(*duke),
             Event::ToDuke { duke, link, .. } => self.dukes[*duke]
                 .links
@@ -564,15 +736,42 @@ impl World {
                     self.give(duke, Input::LinkDown { link, error });
                 }
             }
-            Event::ToNode { duke, link, request, words } => self.at_node(duke, link, request, &words),
-            Event::ToDuke { duke, link, request, words } => self.at_duke(duke, link, request, words),
-            Event::Reply { duke, link, request, reply } => {
+            Event::ToNode {
+                duke,
+                link,
+                request,
+                words,
+            } => self.at_node(duke, link, request, &words),
+            Event::ToDuke {
+                duke,
+                link,
+                request,
+                words,
+            } => self.at_duke(duke, link, request, words),
+            Event::Reply {
+                duke,
+                link,
+                request,
+                reply,
+            } => {
                 let known = self.dukes[duke].links.get(&link).map(|link| link.to);
                 if known.is_some_and(|to| !self.is_cut(self.dukes[duke].address, to)) {
-                    self.give(duke, Input::Replied { link, request, reply });
+                    self.give(
+                        duke,
+                        Input::Replied {
+                            link,
+                            request,
+                            reply,
+                        },
+                    );
                 }
             }
-            Event::Durable { duke, life, sequence, text } => {
+            Event::Durable {
+                duke,
+                life,
+                sequence,
+                text,
+            } => {
                 if self.dukes[duke].life == life && self.dukes[duke].engine.is_some() {
                     self.dukes[duke].disk = Some(text);
                     self.give(duke, Input::Persisted { sequence });
@@ -583,12 +782,17 @@ impl World {
     }
 
     fn at_node(&mut self, duke: usize, link: LinkId, request: RequestId, words: &[Bytes]) {
-        let Some(known) = self.dukes[duke].links.get(&link) else { return };
+        let Some(known) = self.dukes[duke].links.get(&link) else {
+            return;
+        };
         let (to, number) = (known.to, known.number);
         if self.is_cut(self.dukes[duke].address, to) {
             return;
         }
-        let words: Vec<String> = words.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        let words: Vec<String> = words
+            .iter()
+            .map(|w| String::from_utf8_lossy(w).into_owned())
+            .collect();
         let server = self.nodes.get_mut(&to).unwrap();
         if !server.alive {
             return;
@@ -598,18 +802,35 @@ impl World {
             return;
         }
         let effect = server.take((duke, number), &words);
-        self.later(DELAY, Event::Reply { duke, link, request, reply: effect.reply });
+        self.later(
+            DELAY,
+            Event::Reply {
+                duke,
+                link,
+                request,
+                reply: effect.reply,
+            },
+        );
         if effect.kills {
             self.lose_touch(to);
             for other in 0..self.dukes.len() {
                 let broken: Vec<LinkId> = self.dukes[other]
                     .links
                     .iter()
-                    .filter(|(id, known)| known.to == to && known.up && (other != duke || **id != link))
+                    .filter(|(id, known)| {
+                        known.to == to && known.up && (other != duke || **id != link)
+                    })
                     .map(|(id, _)| *id)
                     .collect();
                 for link in broken {
-                    self.later(DELAY, Event::Broken { duke: other, link, error: LinkError::Closed });
+                    self.later(
+                        DELAY,
+                        Event::Broken {
+                            duke: other,
+                            link,
+                            error: LinkError::Closed,
+                        },
+                    );
                 }
             }
         }
@@ -622,18 +843,26 @@ impl World {
     }
 
     fn at_duke(&mut self, duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes>) {
-        let Some(known) = self.dukes[duke].links.get(&link) else { return };
+        let Some(known) = self.dukes[duke].links.get(&link) else {
+            return;
+        };
         let (to, number) = (known.to, known.number);
         if self.is_cut(self.dukes[duke].address, to) {
             return;
         }
-        let Some(other) = self.dukes.iter().position(|other| other.address == to) else { return };
+        let Some(other) = self.dukes.iter().position(|other| other.address == to) else {
+            return;
+        };
         let client = ClientId(number);
         if self.dukes[other].engine.is_none() {
             return;
         }
         if !self.dukes[other].clients.contains_key(&client) {
-            let caller = Caller { duke, link, open: VecDeque::new() };
+            let caller = Caller {
+                duke,
+                link,
+                open: VecDeque::new(),
+            };
             self.dukes[other].clients.insert(client, caller);
             let address = self.dukes[duke].address;
             self.give(other, Input::Joined { client, address });
@@ -646,7 +875,9 @@ impl World {
 
     /// A replica comes into touch with its master and copies what it has.
     fn sync(&mut self, node: SocketAddr) {
-        let Some(master) = self.nodes[&node].follows else { return };
+        let Some(master) = self.nodes[&node].follows else {
+            return;
+        };
         let reachable = self
             .nodes
             .get(&master)
@@ -669,7 +900,8 @@ impl World {
     }
 
     fn address(&self, name: &str) -> SocketAddr {
-        self.duke(name).map_or_else(|| self.node(name), |duke| self.dukes[duke].address)
+        self.duke(name)
+            .map_or_else(|| self.node(name), |duke| self.dukes[duke].address)
     }
 
     /// Names in a command stand for addresses: `n1` for `ip port`, `@n1` for `ip:port`, `#d1` for an id.
@@ -691,12 +923,19 @@ fn printed(frame: &Frame) -> String {
         Frame::Integer(number) => format!(":{number}"),
         Frame::Null | Frame::NullArray => "null".to_owned(),
         Frame::Array(items) | Frame::Push(items) => {
-            format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" "))
+            format!(
+                "[{}]",
+                items.iter().map(printed).collect::<Vec<_>>().join(" ")
+            )
         }
         Frame::Map(pairs) => {
-            let pairs = pairs.iter().map(|(key, value)| format!("{}={}", printed(key), printed(value)));
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| format!("{}={}", printed(key), printed(value)));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(" "))
         }
-        other => other.as_text().map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned()),
+        other => other
+            .as_text()
+            .map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned()),
     }
 }

@@ -1,0 +1,154 @@
+//! What the engine wants done, in the order in which it may leave.
+//!
+//! Decides which outputs wait for the disk. Whatever another could act upon (votes, orders, answers)
+//! leaves only when everything remembered before it is durable. Whatever only looks (connections,
+//! PING, INFO, questions) leaves at once: a slow disk here must not make the others look silent.
+//! Requests on one link never overtake each other.
+
+use std::collections::VecDeque;
+
+use crate::{id::LinkId, output::Output};
+
+/// The outputs that were not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    free: VecDeque<Output>,
+    /// Each with the sequence that must be durable first.
+    held: VecDeque<(u64, Output)>,
+    /// The newest state, until it is taken: it replaces any older one.
+    state: Option<String>,
+    /// Of the newest state.
+    sequence: u64,
+    durable: u64,
+}
+
+impl Outbox {
+    /// Adds what must wait for the disk.
+    pub(crate) fn hold(&mut self, output: Output) {
+        self.held.push_back((self.sequence, output));
+    }
+
+    /// Adds what need not wait, behind what was said on the same link before.
+    pub(crate) fn free(&mut self, output: Output) {
+        let ours = link(&output);
+        let behind = ours.is_some() && self.held.iter().any(|(_, output)| link(output) == ours);
+        if behind {
+            self.hold(output);
+        } else {
+            self.free.push_back(output);
+        }
+    }
+
+    /// Remembers `state` before anything held from now on leaves; says under which sequence.
+    pub(crate) fn persist(&mut self, state: String) -> u64 {
+        self.sequence = self.sequence.saturating_add(1);
+        self.state = Some(state);
+        self.sequence
+    }
+
+    /// Everything up to `sequence` is durable.
+    pub(crate) fn acknowledge(&mut self, sequence: u64) {
+        self.durable = self.durable.max(sequence.min(self.sequence));
+    }
+
+    pub(crate) fn is_durable(&self, sequence: u64) -> bool {
+        self.durable >= sequence
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Output> {
+        if let Some(output) = self.free.pop_front() {
+            return Some(output);
+        }
+        if let Some(text) = self.state.take() {
+            let sequence = self.sequence;
+            return Some(Output::Persist { sequence, text });
+        }
+        let (needed, _) = self.held.front()?;
+        if *needed > self.durable {
+            return None;
+        }
+        self.held.pop_front().map(|(_, output)| output)
+    }
+}
+
+/// The link a request goes to.
+fn link(output: &Output) -> Option<LinkId> {
+    if let Output::Request { link, .. } = output {
+        Some(*link)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use duke_resp::Frame;
+
+    use super::*;
+    use crate::id::{ClientId, RequestId};
+
+    fn request(link: u64, request: u64) -> Output {
+        Output::Request {
+            link: LinkId(link),
+            request: RequestId(request),
+            words: Vec::new(),
+        }
+    }
+
+    fn answer(client: u64) -> Output {
+        Output::Answer {
+            client: ClientId(client),
+            reply: Frame::ok(),
+        }
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_disk_and_a_question_does_not() {
+        let mut outbox = Outbox::default();
+        outbox.hold(answer(1));
+        outbox.persist("state".into());
+        outbox.hold(answer(2));
+        outbox.free(request(7, 1));
+        assert_eq!(outbox.next(), Some(request(7, 1)));
+        assert!(matches!(
+            outbox.next(),
+            Some(Output::Persist { sequence: 1, .. })
+        ));
+        assert_eq!(outbox.next(), Some(answer(1)));
+        assert_eq!(outbox.next(), None);
+        outbox.acknowledge(1);
+        assert_eq!(outbox.next(), Some(answer(2)));
+    }
+
+    #[test]
+    fn requests_on_one_link_keep_their_order() {
+        let mut outbox = Outbox::default();
+        outbox.persist("state".into());
+        outbox.hold(request(7, 1));
+        outbox.free(request(7, 2));
+        outbox.free(request(8, 3));
+        assert_eq!(outbox.next(), Some(request(8, 3)));
+        assert!(matches!(outbox.next(), Some(Output::Persist { .. })));
+        assert_eq!(outbox.next(), None);
+        outbox.acknowledge(1);
+        assert_eq!(outbox.next(), Some(request(7, 1)));
+        assert_eq!(outbox.next(), Some(request(7, 2)));
+    }
+
+    #[test]
+    fn a_newer_state_replaces_one_that_was_not_taken() {
+        let mut outbox = Outbox::default();
+        outbox.persist("old".into());
+        outbox.hold(answer(1));
+        outbox.persist("new".into());
+        let persist = Output::Persist {
+            sequence: 2,
+            text: "new".into(),
+        };
+        assert_eq!(outbox.next(), Some(persist));
+        assert_eq!(outbox.next(), None);
+        // A newer state holds all that an older one did.
+        outbox.acknowledge(2);
+        assert_eq!(outbox.next(), Some(answer(1)));
+    }
+}
