@@ -1,1 +1,18 @@
-//! The testbed library.
+//! The testbed: a real Kubernetes on one machine, its images and faults, and what tests stand on.
+//!
+//! A typed library; the program `testbed` only parses its arguments and calls it.
+
+pub mod audit;
+pub mod build;
+pub mod cluster;
+pub mod demo;
+pub mod fault;
+pub mod image;
+pub mod package;
+pub mod place;
+pub mod policy;
+pub mod probe;
+pub mod process;
+pub mod progress;
+pub mod scene;
+pub mod verify;

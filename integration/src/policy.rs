@@ -22,17 +22,38 @@ pub fn check(root: &Path, cache: &Path) -> Result<()> {
     if !program.is_file() {
         progress::say(&format!("installing cargo-deny {VERSION}, once"));
         let status = Command::new("cargo")
-            .args(["install", "cargo-deny", "--locked", "--quiet", "--version", VERSION, "--root"])
+            .args([
+                "install",
+                "cargo-deny",
+                "--locked",
+                "--quiet",
+                "--version",
+                VERSION,
+                "--root",
+            ])
             .arg(&home)
             .status()
             .context("starting cargo install")?;
-        ensure!(status.success(), "cargo-deny {VERSION} could not be installed");
+        ensure!(
+            status.success(),
+            "cargo-deny {VERSION} could not be installed"
+        );
     }
     let status = Command::new(&program)
-        .args(["--config", ".deny.toml", "check", "bans", "licenses", "sources"])
+        .args([
+            "--config",
+            ".deny.toml",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ])
         .current_dir(root)
         .status()
         .context("starting cargo-deny")?;
-    ensure!(status.success(), "a dependency breaks the policy in .deny.toml");
+    ensure!(
+        status.success(),
+        "a dependency breaks the policy in .deny.toml"
+    );
     Ok(())
 }

@@ -1,0 +1,255 @@
+//! Faults, as verbs: what can go wrong with a process, a pod, a cable, a machine's program.
+//!
+//! Everything here acts from outside, as real trouble does: signals to a container's process without
+//! a word to Kubernetes, packets dropped on a node's cable. Nothing outside the cluster's own
+//! namespaces is touched.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
+
+use crate::{
+    cluster::{Cluster, node_name},
+    process,
+};
+
+/// The table of packet filters that holds a node's cuts, so that healing is removing it.
+const TABLE: &str = "testbed_cut";
+/// The Deployment of the operator, and where it is.
+const OPERATOR: (&str, &str) = ("pipelineoperator", "default");
+
+/// One direction of a node's cable, as the node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Direction {
+    /// What others send to it and to its pods is lost.
+    In,
+    /// What it and its pods send to others is lost.
+    Out,
+}
+
+/// Faults of processes in containers.
+impl Cluster {
+    /// Kills the first process of a data pod's server, or of any other container: signal 9.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its container does not run.
+    pub async fn kill_server(&self, namespace: &str, pod: &str) -> Result<()> {
+        self.signal(namespace, pod, "SIGKILL").await
+    }
+
+    /// Stops a pod's server from being run, as a frozen machine would.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its container does not run.
+    pub async fn freeze_server(&self, namespace: &str, pod: &str) -> Result<()> {
+        self.signal(namespace, pod, "SIGSTOP").await
+    }
+
+    /// Lets a stopped server go on.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its container does not run.
+    pub async fn thaw_server(&self, namespace: &str, pod: &str) -> Result<()> {
+        self.signal(namespace, pod, "SIGCONT").await
+    }
+
+    /// Kills a pod's server after emptying its emptyDirs, so that it comes back without memory.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its container does not run.
+    pub async fn empty_server(&self, namespace: &str, pod: &str) -> Result<()> {
+        let (node, _, uid) = self.container(namespace, pod).await?;
+        let volumes = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir");
+        // Killed first, or it would write again what it still has in memory.
+        self.kill_server(namespace, pod).await?;
+        let words = ["find", &volumes, "-mindepth", "2", "-delete"];
+        self.run_in_node(&node, &words).await.map(drop)
+    }
+
+    /// Sends a signal to the first process of a pod's first container.
+    async fn signal(&self, namespace: &str, pod: &str, signal: &str) -> Result<()> {
+        let (node, id, _) = self.container(namespace, pod).await?;
+        let words = [
+            "ctr",
+            "--namespace",
+            "k8s.io",
+            "tasks",
+            "kill",
+            "--signal",
+            signal,
+            &id,
+        ];
+        self.run_in_node(&node, &words).await.map(drop)
+    }
+
+    /// The node of a pod, the id of its first container, and the pod's own.
+    async fn container(&self, namespace: &str, pod: &str) -> Result<(String, String, String)> {
+        let pods: Api<Pod> = Api::namespaced(self.client().await?, namespace);
+        let found = pods
+            .get(pod)
+            .await
+            .with_context(|| format!("looking for pod {pod}"))?;
+        let uid = found.metadata.uid.context("a pod has an identity")?;
+        let spec = found.spec.context("a pod has a spec")?;
+        let node = spec
+            .node_name
+            .with_context(|| format!("{pod} is on no node yet"))?;
+        let main = spec
+            .containers
+            .first()
+            .context("a pod has a container")?
+            .name
+            .clone();
+        let statuses = found.status.and_then(|status| status.container_statuses);
+        let id = statuses
+            .unwrap_or_default()
+            .into_iter()
+            .find(|status| status.name == main)
+            .and_then(|status| status.container_id)
+            .with_context(|| format!("container {main} of {pod} has not started"))?;
+        let id = id
+            .strip_prefix("containerd://")
+            .context("the runtime is containerd")?;
+        Ok((node, id.to_owned(), uid))
+    }
+
+    /// Deletes a pod; by force, without waiting for its node.
+    ///
+    /// # Errors
+    /// When there is no such pod.
+    pub async fn delete_pod(&self, namespace: &str, pod: &str, force: bool) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.client().await?, namespace);
+        let mut parameters = DeleteParams::default();
+        if force {
+            parameters.grace_period_seconds = Some(0);
+        }
+        pods.delete(pod, &parameters).await?;
+        Ok(())
+    }
+
+    /// Kills every process of the operator; its containers come back.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub async fn kill_operator(&self) -> Result<()> {
+        let (name, namespace) = OPERATOR;
+        let pods: Api<Pod> = Api::namespaced(self.client().await?, namespace);
+        let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={name}"));
+        let found = pods.list(&selector).await?;
+        ensure!(
+            !found.items.is_empty(),
+            "no pod of {name} runs in {namespace}"
+        );
+        for pod in found {
+            self.kill_server(namespace, &pod.metadata.name.unwrap_or_default())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Faults of the network.
+impl Cluster {
+    /// Cuts a node off: nothing passes its cable in either direction.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn cut(&self, node: &str) -> Result<()> {
+        self.cut_direction(node, Direction::In).await?;
+        self.cut_direction(node, Direction::Out).await
+    }
+
+    /// Cuts one direction of a node's cable.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn cut_direction(&self, node: &str, direction: Direction) -> Result<()> {
+        let (chain, hook) = match direction {
+            Direction::In => ("incoming", "ingress"),
+            Direction::Out => ("outgoing", "egress"),
+        };
+        // At the device itself, before and behind everything else that filters or translates.
+        let rules = format!(
+            "table netdev {TABLE} {{ chain {chain} {{ type filter hook {hook} device eth0 priority 0; policy drop; }} }}\n"
+        );
+        let mut command = self.command_in_node(node, "nft")?;
+        process::feed(command.args(["-f", "-"]), &rules)
+            .await
+            .map(drop)
+            .with_context(|| format!("cutting {node} off"))
+    }
+
+    /// Undoes everything done to a node's cable. Does nothing when there is none.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn heal(&self, node: &str) -> Result<()> {
+        // Declaring the table first makes its deletion succeed either way.
+        let rules = format!("table netdev {TABLE} {{ }}\ndelete table netdev {TABLE}\n");
+        let mut command = self.command_in_node(node, "nft")?;
+        process::feed(command.args(["-f", "-"]), &rules)
+            .await
+            .map(drop)
+            .with_context(|| format!("healing {node}"))?;
+        self.smooth(node).await
+    }
+
+    /// Heals every node.
+    ///
+    /// # Errors
+    /// When one of them cannot be healed.
+    pub async fn heal_all(&self) -> Result<()> {
+        for number in 1..=self.nodes() {
+            self.heal(&node_name(number)).await?;
+        }
+        Ok(())
+    }
+
+    /// Loses a share of what a node sends, in percent.
+    ///
+    /// # Errors
+    /// When there is no such node, or the kernel has no network emulator.
+    pub async fn drop_packets(&self, node: &str, percent: u8) -> Result<()> {
+        ensure!(
+            percent <= 100,
+            "a loss of {percent} % is more than everything"
+        );
+        self.emulate(node, "loss", &format!("{percent}%")).await
+    }
+
+    /// Delays what a node sends.
+    ///
+    /// # Errors
+    /// When there is no such node, or the kernel has no network emulator.
+    pub async fn delay_packets(&self, node: &str, milliseconds: u32) -> Result<()> {
+        self.emulate(node, "delay", &format!("{milliseconds}ms"))
+            .await
+    }
+
+    async fn emulate(&self, node: &str, what: &str, amount: &str) -> Result<()> {
+        let words = [
+            "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", what, amount,
+        ];
+        self.run_in_node(node, &words)
+            .await
+            .map(drop)
+            .with_context(|| {
+                format!("this needs the kernel's network emulator (module sch_netem) on {node}")
+            })
+    }
+
+    /// Takes delay and loss away again. Does nothing when there are none.
+    async fn smooth(&self, node: &str) -> Result<()> {
+        let shown = self
+            .run_in_node(node, &["tc", "qdisc", "show", "dev", "eth0"])
+            .await?;
+        if shown.contains("netem") {
+            self.run_in_node(node, &["tc", "qdisc", "del", "dev", "eth0", "root"])
+                .await?;
+        }
+        Ok(())
+    }
+}

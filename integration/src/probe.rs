@@ -1,0 +1,248 @@
+//! The prober: a client that writes all the time and asks again every millisecond, to measure how
+//! long writes fail, and which acknowledged ones are lost.
+//!
+//! Runs where the pods are reachable (`testbed probe`, on a node). Speaks the protocol itself, so
+//! that no library's patience is in the numbers.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::progress;
+
+/// Between two attempts.
+const PERIOD: Duration = Duration::from_millis(1);
+/// The longest a single attempt may take: connection, answer.
+const ATTEMPT: Duration = Duration::from_millis(250);
+/// Shorter pauses are the machine's own.
+const GAP: Duration = Duration::from_millis(100);
+/// The key that is written; its value counts the acknowledged writes.
+const KEY: &str = "probe";
+
+/// How the prober finds the master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// By asking Sentinels at this `host:port` for this master.
+    Sentinel(String, String),
+    /// At this `host:port`, whoever is behind it.
+    Address(String),
+}
+
+/// What the prober saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// The longest time between two acknowledged writes, in milliseconds.
+    pub gap_ms: u64,
+    /// The master before and after the longest gap.
+    pub masters: [String; 2],
+    /// Acknowledged writes that the master at the end does not have.
+    pub lost: u64,
+}
+
+/// When the prober ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// At the latest.
+    pub most: Duration,
+    /// When writes have flowed again for so long after a gap of [`GAP`].
+    pub settled: Option<Duration>,
+}
+
+/// What the prober tells, a JSON line each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// The first write was acknowledged.
+    Started,
+    /// The end.
+    Ended(Report),
+}
+
+/// Prints what is told as a line of JSON.
+pub fn print(told: &Told) {
+    if let Ok(line) = serde_json::to_string(told) {
+        progress::print(&line);
+    }
+}
+
+/// A connection that speaks just enough.
+struct Wire {
+    stream: BufReader<TcpStream>,
+    address: String,
+}
+
+impl Wire {
+    async fn open(address: &str) -> Result<Self> {
+        let stream = timeout(ATTEMPT, TcpStream::connect(address)).await??;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+            address: address.to_owned(),
+        })
+    }
+
+    /// Sends a command and reads its answer: a line, a bulk string, or an array of these.
+    async fn ask(&mut self, words: &[&str]) -> Result<Vec<String>> {
+        timeout(ATTEMPT, async {
+            let mut command = format!("*{}\r\n", words.len());
+            for word in words {
+                command += &format!("${}\r\n{word}\r\n", word.len());
+            }
+            self.stream.write_all(command.as_bytes()).await?;
+            let head = self.line().await?;
+            let Some(count) = head.strip_prefix('*') else {
+                return Ok(vec![self.value(&head).await?]);
+            };
+            let count: i64 = count.parse().context("an array has a length")?;
+            ensure!(count >= 0, "null");
+            let mut items = Vec::new();
+            for _ in 0..count {
+                let head = self.line().await?;
+                items.push(self.value(&head).await?);
+            }
+            Ok(items)
+        })
+        .await?
+    }
+
+    async fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        ensure!(
+            self.stream.read_line(&mut line).await? > 0,
+            "the connection was closed"
+        );
+        Ok(line.trim_end().to_owned())
+    }
+
+    async fn value(&mut self, head: &str) -> Result<String> {
+        if let Some(length) = head.strip_prefix('$') {
+            let length: i64 = length.parse().context("a string has a length")?;
+            let Ok(length) = usize::try_from(length) else {
+                return Ok(String::new());
+            };
+            let mut bytes = vec![0; length.saturating_add(2)];
+            self.stream.read_exact(&mut bytes).await?;
+            bytes.truncate(length);
+            return Ok(String::from_utf8(bytes)?);
+        }
+        if let Some(error) = head.strip_prefix('-') {
+            bail!("{error}");
+        }
+        Ok(head.get(1..).unwrap_or_default().to_owned())
+    }
+}
+
+/// The master's address now.
+async fn find(target: &Target) -> Result<String> {
+    match target {
+        Target::Address(address) => Ok(address.clone()),
+        Target::Sentinel(address, name) => {
+            let mut wire = Wire::open(address).await?;
+            let answer = wire
+                .ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name])
+                .await?;
+            let [ip, port] = answer.as_slice() else {
+                bail!("no master")
+            };
+            Ok(format!("{ip}:{port}"))
+        }
+    }
+}
+
+/// Writes until the limit, telling when it begins and what came of it.
+///
+/// # Errors
+/// When no write succeeds at all.
+pub async fn run(target: &Target, limit: Limit, tell: impl Fn(&Told)) -> Result<Report> {
+    let begun = Instant::now();
+    let mut report = Report::default();
+    let mut wire: Option<Wire> = None;
+    let mut last: Option<(Instant, String)> = None;
+    let mut gap_ended = None;
+    while begun.elapsed() < limit.most {
+        let settled = |at: Instant| limit.settled.is_some_and(|wanted| at.elapsed() >= wanted);
+        if gap_ended.is_some_and(settled) {
+            break;
+        }
+        let next = report.acknowledged.saturating_add(1);
+        match write(&mut wire, target, next).await {
+            Ok(master) => {
+                report.acknowledged = next;
+                if next == 1 {
+                    tell(&Told::Started);
+                }
+                let now = Instant::now();
+                if let Some((before, former)) = last.replace((now, master.clone())) {
+                    let gap = now.duration_since(before);
+                    let gap_ms = u64::try_from(gap.as_millis())?;
+                    if gap >= GAP {
+                        gap_ended = Some(now);
+                    }
+                    if gap_ms > report.gap_ms {
+                        report.gap_ms = gap_ms;
+                        report.masters = [former, master];
+                    }
+                }
+            }
+            Err(_) => wire = None,
+        }
+        // The period is the point: this is a prober, not a test that waits.
+        tokio::time::sleep(PERIOD).await;
+    }
+    ensure!(
+        report.acknowledged > 0,
+        "no write was acknowledged in {} s",
+        limit.most.as_secs()
+    );
+    let mut reader = Wire::open(&find(target).await?).await?;
+    let kept: u64 = reader
+        .ask(&["GET", KEY])
+        .await?
+        .concat()
+        .parse()
+        .unwrap_or(0);
+    report.lost = report.acknowledged.saturating_sub(kept);
+    tell(&Told::Ended(report.clone()));
+    Ok(report)
+}
+
+/// Writes once, over the connection there is or a new one; says where.
+async fn write(wire: &mut Option<Wire>, target: &Target, value: u64) -> Result<String> {
+    let open = match wire.take() {
+        Some(open) => open,
+        None => Wire::open(&find(target).await?).await?,
+    };
+    let open = wire.insert(open);
+    let answer = open.ask(&["SET", KEY, &value.to_string()]).await?;
+    ensure!(answer == ["OK"], "{answer:?}");
+    Ok(open.address.clone())
+}
+
+/// Fetches a path over HTTP from `host:port` and returns the body.
+///
+/// # Errors
+/// When the answer is not 200.
+pub async fn fetch(address: &str, path: &str) -> Result<String> {
+    let mut stream = timeout(Duration::from_secs(5), TcpStream::connect(address)).await??;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await??;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("the answer has a head and a body")?;
+    ensure!(
+        head.split(' ').nth(1) == Some("200"),
+        "{}",
+        head.lines().next().unwrap_or_default()
+    );
+    Ok(body.to_owned())
+}
