@@ -160,19 +160,21 @@ impl Engine {
     /// Whether its data is a part of the group's present history, as far as this Duke saw. While the
     /// master lives nobody who has lost touch with it takes its place.
     fn is_current(&self, node: &Node) -> bool {
-        let lineage = self.lineage.as_ref();
-        let master_lives = self.master_down().is_none();
         let in_touch = self
             .durable
             .master
             .is_some_and(|master| node.replicates(master));
-        if master_lives && !in_touch {
+        if self.master_down().is_none() && !in_touch {
             return false;
         }
-        !node.reborn
-            && !node.info.unsynced
-            && !self.formers.contains(&node.address)
-            && lineage.is_none_or(|lineage| lineage.meets(&node.info.lineage))
+        let ours = match &self.lineage {
+            Some(lineage) if lineage.is_known() && node.info.lineage.is_known() => {
+                lineage.meets(&node.info.lineage)
+            }
+            // Nobody knows any more what the master had: at least it was in touch with it.
+            _ => !node.info.unsynced,
+        };
+        ours && !node.reborn && !self.formers.contains(&node.address)
     }
 
     /// The master itself, if it is back from a restart and nobody else may hold as much.

@@ -71,13 +71,17 @@ pub(crate) struct Lineage {
 }
 
 impl Lineage {
-    /// Whether two servers hold parts of one history, as far as they said.
+    /// Whether the server named its history at all.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.now.is_empty()
+    }
+
+    /// Whether two servers hold parts of one history.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         let named = |id: &&String| id.bytes().any(|byte| byte != b'0');
         let ours = [&self.now, &self.before];
         let theirs = [&other.now, &other.before];
-        let unknown = self.now.is_empty() || other.now.is_empty();
-        unknown || ours.iter().any(|id| named(id) && theirs.contains(id))
+        ours.iter().any(|id| named(id) && theirs.contains(id))
     }
 }
 
@@ -158,7 +162,7 @@ mod tests {
         assert!(lineage("b", "a").meets(&lineage("a", "00")));
         assert!(lineage("a", "00").meets(&lineage("c", "a")));
         assert!(!lineage("a", "00").meets(&lineage("b", "00")));
-        assert!(lineage("", "").meets(&lineage("b", "00")));
+        assert!(!lineage("", "").is_known());
     }
 
     #[test]

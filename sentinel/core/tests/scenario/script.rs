@@ -6,6 +6,9 @@
 //! run 2s                    lets time pass
 //! kill n1 | start n1        a process dies, or starts again (a Duke with its disk, a node with its data)
 //! empty n1                  a dead node loses its data; wipe d1: a dead Duke its disk
+//! loading n1 | loaded n1    a node reads its data, or has read it
+//! withhold n1               a node gives its data to no new follower
+//! priority n2 10            a node's priority
 //! freeze n1 | thaw n1       a process stops being run
 //! cut d1 n1 | heal          nothing passes between two, in both directions
 //! write n1 100              so many bytes are written at a master
@@ -74,6 +77,10 @@ fn command(world: &mut World, line: &str) {
         ["kill", name] => world.kill(name),
         ["start", name] => world.start(name),
         ["empty", name] => world.empty(name),
+        ["loading", name] => world.loading(name, true),
+        ["loaded", name] => world.loading(name, false),
+        ["withhold", name] => world.withhold(name),
+        ["priority", name, priority] => world.rank(name, priority.parse().unwrap()),
         ["wipe", name] => world.wipe(name),
         ["freeze", name] => world.freeze(name, true),
         ["thaw", name] => world.freeze(name, false),

@@ -1,7 +1,7 @@
 //! A data server as far as a Duke can tell: its role, its data's length, INFO, and the few commands
 //! Dukes send.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 
 use duke_resp::Frame;
 
@@ -12,6 +12,10 @@ const NOWHERE: &str = "127.0.0.1:1";
 pub(crate) type Connection = (usize, u64);
 
 /// A data server.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a server's troubles are independent of each other"
+)]
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -21,7 +25,15 @@ pub(crate) struct Server {
     pub(crate) life: u32,
     pub(crate) follows: Option<SocketAddr>,
     pub(crate) in_touch: bool,
+    /// It was in touch with the master it follows since it was told to.
+    synced: bool,
     pub(crate) offset: u64,
+    /// The names of its history, now and before.
+    pub(crate) lineage: (String, String),
+    pub(crate) priority: u32,
+    pub(crate) loading: bool,
+    /// It gives its data to nobody.
+    pub(crate) withholds: bool,
     /// Commands between MULTI and EXEC.
     queued: BTreeMap<Connection, Vec<Vec<String>>>,
     /// What connections said while the process was frozen.
@@ -45,21 +57,49 @@ impl Server {
             life: 1,
             follows: Some(NOWHERE.parse().unwrap()),
             in_touch: false,
+            synced: false,
             offset: 0,
+            lineage: (format!("{address}-1"), "0".to_owned()),
+            priority: 100,
+            loading: false,
+            withholds: false,
             queued: BTreeMap::new(),
             waiting: Vec::new(),
         }
     }
 
-    /// Starts the process again, with the data it has.
+    /// Starts the process again, with the data it has; as with an append-only file, nobody knows
+    /// any more which history it is from.
     pub(crate) fn start(&mut self) {
         self.alive = true;
         self.frozen = false;
         self.life += 1;
-        self.follows = Some(NOWHERE.parse().unwrap());
-        self.in_touch = false;
+        self.lineage = (format!("{}-{}", self.address, self.life), "0".to_owned());
+        self.follow(NOWHERE.parse().unwrap());
         self.queued.clear();
         self.waiting.clear();
+    }
+
+    /// Takes writes from now on, in a history of its own that continues the one it had.
+    pub(crate) fn lead(&mut self) {
+        if self.follows.take().is_some() {
+            let next = format!("{}>{}", self.lineage.0, self.address);
+            self.lineage.1 = std::mem::replace(&mut self.lineage.0, next);
+        }
+    }
+
+    pub(crate) fn follow(&mut self, master: SocketAddr) {
+        self.follows = Some(master);
+        self.in_touch = false;
+        self.synced = false;
+    }
+
+    /// Has what its master has.
+    pub(crate) fn copy(&mut self, offset: u64, lineage: (String, String)) {
+        self.in_touch = true;
+        self.synced = true;
+        self.offset = offset;
+        self.lineage = lineage;
     }
 
     pub(crate) fn take(&mut self, from: Connection, words: &[String]) -> Effect {
@@ -75,6 +115,7 @@ impl Server {
         }
         let mut kills = false;
         let reply = match words.as_slice() {
+            ["PING"] if self.loading => Frame::error("LOADING the dataset is in memory soon"),
             ["PING"] => Frame::simple("PONG"),
             ["INFO"] => Frame::bulk(self.info()),
             ["MULTI"] => {
@@ -92,12 +133,15 @@ impl Server {
                 Frame::Array(replies)
             }
             ["REPLICAOF", "NO", "ONE"] => {
-                self.follows = None;
+                self.lead();
                 Frame::ok()
             }
             ["REPLICAOF", ip, port] => {
-                self.follows = Some(format!("{ip}:{port}").parse().unwrap());
-                self.in_touch = false;
+                let master: SocketAddr = format!("{ip}:{port}").parse().unwrap();
+                // As the server: the same master again changes nothing.
+                if self.follows != Some(master) {
+                    self.follow(master);
+                }
                 Frame::ok()
             }
             ["CLIENT", "KILL", ..] => {
@@ -111,20 +155,31 @@ impl Server {
     }
 
     fn info(&self) -> String {
-        let mut text = format!("run_id:{}-{}\r\nloading:0\r\n", self.address, self.life);
-        match self.follows {
-            None => text += &format!("role:master\r\nmaster_repl_offset:{}\r\n", self.offset),
-            Some(master) => {
-                let link = if self.in_touch { "up" } else { "down" };
-                text += &format!(
-                    "role:slave\r\nmaster_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{link}\r\n\
-                     slave_repl_offset:{}\r\nslave_priority:100\r\n",
-                    master.ip(),
-                    master.port(),
-                    self.offset
-                );
-            }
-        }
+        let (now, before) = &self.lineage;
+        let loading = u8::from(self.loading);
+        let mut text = format!(
+            "run_id:{}-{}\r\nloading:{loading}\r\nmaster_replid:{now}\r\nmaster_replid2:{before}\r\n",
+            self.address, self.life
+        );
+        let offset = self.offset;
+        let Some(master) = self.follows else {
+            write!(text, "role:master\r\nmaster_repl_offset:{offset}\r\n").unwrap();
+            return text;
+        };
+        let (link, down) = match (self.in_touch, self.synced) {
+            (true, _) => ("up", ""),
+            (false, true) => ("down", "master_link_down_since_seconds:0\r\n"),
+            (false, false) => ("down", "master_link_down_since_seconds:-1\r\n"),
+        };
+        write!(
+            text,
+            "role:slave\r\nmaster_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{link}\r\n{down}\
+             slave_repl_offset:{offset}\r\nslave_priority:{}\r\n",
+            master.ip(),
+            master.port(),
+            self.priority,
+        )
+        .unwrap();
         text
     }
 }

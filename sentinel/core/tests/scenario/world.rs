@@ -1,8 +1,10 @@
 //! A group in one process: engines, model servers, a network and disks, in virtual time.
 
+mod network;
+mod transcript;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt::Write as _,
     net::SocketAddr,
     time::Duration,
 };
@@ -12,6 +14,7 @@ use duke_core::{
 };
 use duke_resp::{Bytes, Frame};
 
+use self::transcript::printed;
 use crate::server::Server;
 
 /// How long a message takes, in milliseconds.
@@ -189,8 +192,8 @@ impl World {
     }
 
     pub(crate) fn seed(&mut self, node: &str) {
-        let address = self.node(node);
-        self.nodes.get_mut(&address).unwrap().follows = None;
+        let address = Self::node(node);
+        self.nodes.get_mut(&address).unwrap().lead();
         self.generation += 1;
         let epoch = 100 * (self.generation - 1) + 1;
         let words = [
@@ -242,7 +245,7 @@ impl World {
             let address = self.dukes[duke].address;
             self.break_links_to(address, LinkError::Reset);
         } else {
-            let address = self.node(name);
+            let address = Self::node(name);
             self.nodes.get_mut(&address).unwrap().alive = false;
             self.break_links_to(address, LinkError::Reset);
             self.lose_touch(address);
@@ -253,14 +256,31 @@ impl World {
         if let Some(duke) = self.duke(name) {
             self.boot(duke);
         } else {
-            let address = self.node(name);
+            let address = Self::node(name);
             self.nodes.get_mut(&address).unwrap().start();
         }
     }
 
     pub(crate) fn empty(&mut self, name: &str) {
-        let address = self.node(name);
+        let address = Self::node(name);
         self.nodes.get_mut(&address).unwrap().offset = 0;
+    }
+
+    /// A node answers only PING and INFO while it reads its data.
+    pub(crate) fn loading(&mut self, name: &str, loading: bool) {
+        let address = Self::node(name);
+        self.nodes.get_mut(&address).unwrap().loading = loading;
+    }
+
+    /// A node gives full copies slowly: whoever follows it stays without its data.
+    pub(crate) fn withhold(&mut self, name: &str) {
+        let address = Self::node(name);
+        self.nodes.get_mut(&address).unwrap().withholds = true;
+    }
+
+    pub(crate) fn rank(&mut self, name: &str, priority: u32) {
+        let address = Self::node(name);
+        self.nodes.get_mut(&address).unwrap().priority = priority;
     }
 
     pub(crate) fn wipe(&mut self, name: &str) {
@@ -278,7 +298,7 @@ impl World {
             }
             return;
         }
-        let address = self.node(name);
+        let address = Self::node(name);
         let server = self.nodes.get_mut(&address).unwrap();
         server.frozen = frozen;
         if !frozen {
@@ -301,28 +321,8 @@ impl World {
         }
     }
 
-    pub(crate) fn cut(&mut self, left: &str, right: &str) {
-        let (left, right) = (self.address(left), self.address(right));
-        self.cuts.extend([(left, right), (right, left)]);
-        let nodes: Vec<SocketAddr> = self.nodes.keys().copied().collect();
-        for node in nodes {
-            let master = self.nodes[&node].follows;
-            if master.is_some_and(|master| self.is_cut(node, master)) {
-                self.nodes.get_mut(&node).unwrap().in_touch = false;
-            }
-        }
-    }
-
-    pub(crate) fn heal(&mut self) {
-        self.cuts.clear();
-        let nodes: Vec<SocketAddr> = self.nodes.keys().copied().collect();
-        for node in nodes {
-            self.later(DELAY, Event::Sync { node });
-        }
-    }
-
     pub(crate) fn write(&mut self, name: &str, bytes: u64) {
-        let address = self.node(name);
+        let address = Self::node(name);
         let server = self.nodes.get_mut(&address).unwrap();
         assert!(
             server.alive && server.follows.is_none(),
@@ -338,10 +338,9 @@ impl World {
     }
 
     pub(crate) fn point(&mut self, name: &str, target: &str) {
-        let (address, target) = (self.node(name), self.node(target));
+        let (address, target) = (Self::node(name), Self::node(target));
         let server = self.nodes.get_mut(&address).unwrap();
-        server.follows = Some(target);
-        server.in_touch = false;
+        server.follow(target);
         self.later(DELAY, Event::Sync { node: address });
     }
 
@@ -360,56 +359,7 @@ impl World {
         }
     }
 
-    pub(crate) fn show(&mut self) {
-        let mut lines = Vec::new();
-        for server in self.nodes.values() {
-            let state = match (server.alive, server.frozen, server.follows) {
-                (false, ..) => "dead".to_owned(),
-                (true, true, _) => "frozen".to_owned(),
-                (true, false, None) => "master".to_owned(),
-                (true, false, Some(master)) => {
-                    format!(
-                        "replica of {master}, {}",
-                        if server.in_touch {
-                            "in touch"
-                        } else {
-                            "cut off"
-                        }
-                    )
-                }
-            };
-            lines.push(format!(
-                "{} {state}, {} bytes",
-                server.address, server.offset
-            ));
-        }
-        for duke in &self.dukes {
-            let state = match (&duke.engine, duke.ready) {
-                (None, _) => "dead",
-                (Some(_), true) => "ready",
-                (Some(_), false) => "without memory",
-            };
-            lines.push(format!("{} {state}", duke.name));
-        }
-        for line in lines {
-            self.tell(&line);
-        }
-    }
-
-    pub(crate) fn take_transcript(&mut self) -> String {
-        let mut text = std::mem::take(&mut self.transcript);
-        for (from, to) in &self.names {
-            text = text.replace(from.as_str(), to);
-        }
-        text
-    }
-
     // --- how it works ---
-
-    fn tell(&mut self, line: &str) {
-        let (seconds, millis) = (self.now / 1000, self.now % 1000);
-        writeln!(self.transcript, "{seconds}.{millis:03} {line}").unwrap();
-    }
 
     fn boot(&mut self, duke: usize) {
         let text =
@@ -495,9 +445,13 @@ impl World {
     fn answers_to(&self, duke: usize, client: ClientId) -> Vec<Frame> {
         let inbox = &self.dukes[duke].inbox;
         let wanted = RequestId(client.0);
-        let reply = |event: &Event| match event {
-            Event::Reply { request, reply, .. } if *request == wanted => Some(reply.clone()),
-            _ => None,
+        let reply = |event: &Event| {
+            if let Event::Reply { request, reply, .. } = event
+                && *request == wanted
+            {
+                return Some(reply.clone());
+            }
+            None
         };
         inbox.iter().filter_map(reply).collect()
     }
@@ -595,22 +549,6 @@ impl World {
         }
     }
 
-    fn heard(&mut self, duke: usize, reply: &Frame) {
-        let items = reply.as_array().unwrap_or_default();
-        let word = |index: usize| {
-            items
-                .get(index)
-                .and_then(Frame::as_text)
-                .map(|t| String::from_utf8_lossy(t).into_owned())
-        };
-        if let (Some("pmessage"), Some(name), Some(payload)) =
-            (word(0).as_deref(), word(2), word(3))
-        {
-            let duke = self.dukes[duke].name.clone();
-            self.tell(&format!("{duke} {name} {payload}"));
-        }
-    }
-
     fn answered(&mut self, duke: usize, client: ClientId, reply: Frame) {
         let Some(caller) = self.dukes[duke].clients.get_mut(&client) else {
             let request = RequestId(client.0);
@@ -635,273 +573,17 @@ impl World {
         self.later(DELAY, event);
     }
 
-    fn is_cut(&self, left: SocketAddr, right: SocketAddr) -> bool {
-        self.cuts.contains(&(left, right))
-    }
-
-    fn connect(&mut self, duke: usize, link: LinkId, to: SocketAddr) {
-        self.numbers += 1;
-        let number = self.numbers;
-        self.dukes[duke].links.insert(
-            link,
-            Link {
-                to,
-                up: false,
-                number,
-            },
-        );
-        let alive = self.nodes.get(&to).map_or_else(
-            || {
-                self.dukes
-                    .iter()
-                    .any(|other| other.address == to && other.engine.is_some())
-            },
-            |server| server.alive,
-        );
-        if self.is_cut(self.dukes[duke].address, to) {
-            self.later(
-                CONNECT_PATIENCE,
-                Event::Broken {
-                    duke,
-                    link,
-                    error: LinkError::TimedOut,
-                },
-            );
-        } else if alive {
-            self.later(2 * DELAY, Event::Connected { duke, link });
-        } else {
-            self.later(
-                2 * DELAY,
-                Event::Broken {
-                    duke,
-                    link,
-                    error: LinkError::Refused,
-                },
-            );
-        }
-    }
-
-    fn break_links_to(&mut self, to: SocketAddr, error: LinkError) {
-        for duke in 0..self.dukes.len() {
-            let broken: Vec<LinkId> = self.dukes[duke]
-                .links
-                .iter()
-                .filter(|(_, link)| link.to == to)
-                .map(|(id, _)| *id)
-                .collect();
-            if self.is_cut(self.dukes[duke].address, to) {
-                continue;
-            }
-            for link in broken {
-                self.later(DELAY, Event::Broken { duke, link, error });
-            }
-        }
-    }
-
-    fn lose_touch(&mut self, master: SocketAddr) {
-        for server in self.nodes.values_mut() {
-            if server.follows == Some(master) {
-                server.in_touch = false;
-            }
-        }
-    }
-
-    fn happen(&mut self, event: Event) {
-        let to = match &event {
-            Event::Connected { duke, .. }
-            | Event::Broken { duke, .. }
-            | Event::Reply { duke, .. }
-            | Event::Durable { duke, .. } => Some(*duke),
-            Event::ToDuke { duke, link, .. } => self.dukes[*duke]
-                .links
-                .get(link)
-                .and_then(|link| self.dukes.iter().position(|other| other.address == link.to)),
-            Event::ToNode { .. } | Event::Sync { .. } => None,
-        };
-        if let Some(to) = to
-            && self.dukes[to].frozen
-        {
-            self.dukes[to].inbox.push(event);
-            return;
-        }
-        match event {
-            Event::Connected { duke, link } => {
-                if let Some(known) = self.dukes[duke].links.get_mut(&link) {
-                    known.up = true;
-                    self.give(duke, Input::LinkUp { link });
-                }
-            }
-            Event::Broken { duke, link, error } => {
-                if self.dukes[duke].links.remove(&link).is_some() {
-                    self.give(duke, Input::LinkDown { link, error });
-                }
-            }
-            Event::ToNode {
-                duke,
-                link,
-                request,
-                words,
-            } => self.at_node(duke, link, request, &words),
-            Event::ToDuke {
-                duke,
-                link,
-                request,
-                words,
-            } => self.at_duke(duke, link, request, words),
-            Event::Reply {
-                duke,
-                link,
-                request,
-                reply,
-            } => {
-                let known = self.dukes[duke].links.get(&link).map(|link| link.to);
-                if known.is_some_and(|to| !self.is_cut(self.dukes[duke].address, to)) {
-                    self.give(
-                        duke,
-                        Input::Replied {
-                            link,
-                            request,
-                            reply,
-                        },
-                    );
-                }
-            }
-            Event::Durable {
-                duke,
-                life,
-                sequence,
-                text,
-            } => {
-                if self.dukes[duke].life == life && self.dukes[duke].engine.is_some() {
-                    self.dukes[duke].disk = Some(text);
-                    self.give(duke, Input::Persisted { sequence });
-                }
-            }
-            Event::Sync { node } => self.sync(node),
-        }
-    }
-
-    fn at_node(&mut self, duke: usize, link: LinkId, request: RequestId, words: &[Bytes]) {
-        let Some(known) = self.dukes[duke].links.get(&link) else {
-            return;
-        };
-        let (to, number) = (known.to, known.number);
-        if self.is_cut(self.dukes[duke].address, to) {
-            return;
-        }
-        let words: Vec<String> = words
-            .iter()
-            .map(|w| String::from_utf8_lossy(w).into_owned())
-            .collect();
-        let server = self.nodes.get_mut(&to).unwrap();
-        if !server.alive {
-            return;
-        }
-        if server.frozen {
-            server.waiting.push(((duke, number), request.0, words));
-            return;
-        }
-        let effect = server.take((duke, number), &words);
-        self.later(
-            DELAY,
-            Event::Reply {
-                duke,
-                link,
-                request,
-                reply: effect.reply,
-            },
-        );
-        if effect.kills {
-            self.lose_touch(to);
-            for other in 0..self.dukes.len() {
-                let broken: Vec<LinkId> = self.dukes[other]
-                    .links
-                    .iter()
-                    .filter(|(id, known)| {
-                        known.to == to && known.up && (other != duke || **id != link)
-                    })
-                    .map(|(id, _)| *id)
-                    .collect();
-                for link in broken {
-                    self.later(
-                        DELAY,
-                        Event::Broken {
-                            duke: other,
-                            link,
-                            error: LinkError::Closed,
-                        },
-                    );
-                }
-            }
-        }
-        let nodes: Vec<SocketAddr> = self.nodes.keys().copied().collect();
-        for node in nodes {
-            if !self.nodes[&node].in_touch {
-                self.later(DELAY, Event::Sync { node });
-            }
-        }
-    }
-
-    fn at_duke(&mut self, duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes>) {
-        let Some(known) = self.dukes[duke].links.get(&link) else {
-            return;
-        };
-        let (to, number) = (known.to, known.number);
-        if self.is_cut(self.dukes[duke].address, to) {
-            return;
-        }
-        let Some(other) = self.dukes.iter().position(|other| other.address == to) else {
-            return;
-        };
-        let client = ClientId(number);
-        if self.dukes[other].engine.is_none() {
-            return;
-        }
-        if !self.dukes[other].clients.contains_key(&client) {
-            let caller = Caller {
-                duke,
-                link,
-                open: VecDeque::new(),
-            };
-            self.dukes[other].clients.insert(client, caller);
-            let address = self.dukes[duke].address;
-            self.give(other, Input::Joined { client, address });
-        }
-        if let Some(caller) = self.dukes[other].clients.get_mut(&client) {
-            caller.open.push_back(request);
-        }
-        self.give(other, Input::Asked { client, words });
-    }
-
-    /// A replica comes into touch with its master and copies what it has.
-    fn sync(&mut self, node: SocketAddr) {
-        let Some(master) = self.nodes[&node].follows else {
-            return;
-        };
-        let reachable = self
-            .nodes
-            .get(&master)
-            .is_some_and(|master| master.alive && !master.frozen && master.follows.is_none());
-        let server = &self.nodes[&node];
-        if reachable && server.alive && !server.frozen && !self.is_cut(node, master) {
-            let offset = self.nodes[&master].offset;
-            let server = self.nodes.get_mut(&node).unwrap();
-            server.in_touch = true;
-            server.offset = offset;
-        }
-    }
-
     fn duke(&self, name: &str) -> Option<usize> {
         self.dukes.iter().position(|duke| duke.name == name)
     }
 
-    fn node(&self, name: &str) -> SocketAddr {
+    fn node(name: &str) -> SocketAddr {
         node_address(name.strip_prefix('n').unwrap().parse().unwrap())
     }
 
     fn address(&self, name: &str) -> SocketAddr {
         self.duke(name)
-            .map_or_else(|| self.node(name), |duke| self.dukes[duke].address)
+            .map_or_else(|| Self::node(name), |duke| self.dukes[duke].address)
     }
 
     /// Names in a command stand for addresses: `n1` for `ip port`, `@n1` for `ip:port`, `#d1` for an id.
@@ -914,28 +596,5 @@ impl World {
             return self.id_of(duke).unwrap_or_default();
         }
         word.to_owned()
-    }
-}
-
-fn printed(frame: &Frame) -> String {
-    match frame {
-        Frame::Error(text) => format!("-{}", String::from_utf8_lossy(text)),
-        Frame::Integer(number) => format!(":{number}"),
-        Frame::Null | Frame::NullArray => "null".to_owned(),
-        Frame::Array(items) | Frame::Push(items) => {
-            format!(
-                "[{}]",
-                items.iter().map(printed).collect::<Vec<_>>().join(" ")
-            )
-        }
-        Frame::Map(pairs) => {
-            let pairs = pairs
-                .iter()
-                .map(|(key, value)| format!("{}={}", printed(key), printed(value)));
-            format!("{{{}}}", pairs.collect::<Vec<_>>().join(" "))
-        }
-        other => other
-            .as_text()
-            .map_or_else(String::new, |t| String::from_utf8_lossy(t).into_owned()),
     }
 }
