@@ -45,6 +45,16 @@ const COMMANDS: &[&str] = &[
     "unsubscribe",
 ];
 
+/// Whether a command changes nothing that must be remembered, and its answer promises nothing: it
+/// need not wait for the disk.
+pub(crate) fn only_looks(words: Words<'_>) -> bool {
+    match words.lower(0).as_str() {
+        "auth" | "client" | "command" | "info" | "ping" | "role" => true,
+        "sentinel" => sentinel::only_looks(words),
+        _ => false,
+    }
+}
+
 impl Engine {
     /// Everything there is to say to one command.
     pub(crate) fn answers(&mut self, client: ClientId, words: Words<'_>) -> Vec<Frame> {

@@ -128,7 +128,6 @@ impl Engine {
         let quorum = usize::try_from(self.durable.quorum).unwrap_or(usize::MAX);
         let lapsed = self.now.since(until) > LAPSE;
         if votes >= self.durable.majority().max(quorum) && !lapsed {
-            self.candidacy.lost = 0;
             self.publish_master("+elected-leader", "");
             return self.begin_selection(epoch);
         }
@@ -153,6 +152,15 @@ impl Engine {
             .min(950);
         let wait = 50_u64.saturating_add(self.random_below(span));
         self.candidacy.due = Some(self.now.after(Duration::from_millis(wait)));
+    }
+
+    /// Whom this Duke chose cannot be promoted: it chooses anew at once, the second time after a pause.
+    pub(crate) fn retry_soon(&mut self) {
+        let first = self.candidacy.lost == 0;
+        self.retry_later();
+        if first {
+            self.candidacy.due = Some(self.now);
+        }
     }
 
     /// A peer answered with a vote: the count may have changed.

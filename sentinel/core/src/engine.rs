@@ -236,6 +236,11 @@ impl Engine {
         self.outbox.hold(output);
     }
 
+    /// Wants something said that promises nothing.
+    pub(crate) fn tell(&mut self, output: Output) {
+        self.outbox.free(output);
+    }
+
     /// Makes the state durable before anything emitted from now on leaves; says under which number.
     pub(crate) fn persist(&mut self) -> u64 {
         self.outbox
@@ -301,11 +306,9 @@ impl Engine {
             Purpose::Nothing | Purpose::Pointing | Purpose::Promotion(_) => {
                 self.outbox.hold(output);
             }
-            Purpose::Greeting
-            | Purpose::Info
-            | Purpose::Opinion(_)
-            | Purpose::Ping
-            | Purpose::Recovery => self.outbox.free(output),
+            // What a node says of itself must be asked behind the orders that change it.
+            Purpose::Greeting | Purpose::Info => self.outbox.free(output),
+            Purpose::Opinion(_) | Purpose::Ping | Purpose::Recovery => self.outbox.overtake(output),
         }
     }
 
@@ -342,7 +345,7 @@ impl Engine {
             .retain(|former| self.nodes.contains_key(former));
         for link in links {
             self.owners.remove(&link);
-            self.outbox.free(Output::Disconnect { link });
+            self.outbox.overtake(Output::Disconnect { link });
         }
     }
 
@@ -370,7 +373,7 @@ impl Engine {
                 wire.connecting(now, link);
             }
             self.owners.insert(link, owner);
-            self.outbox.free(Output::Connect { link, address });
+            self.outbox.overtake(Output::Connect { link, address });
         }
         self.ping();
         self.look();
@@ -387,7 +390,7 @@ impl Engine {
             .filter_map(crate::link::Wire::up)
             .collect();
         for link in stale {
-            self.outbox.free(Output::Disconnect { link });
+            self.outbox.overtake(Output::Disconnect { link });
             self.link_down(link, LinkError::TimedOut);
         }
     }

@@ -18,6 +18,8 @@ use crate::{election::LAPSE, engine::Engine, link::Purpose, node::Node, time::Ti
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
 /// How long a node may take to become master.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
+/// A node that did not become master when it was told to is not told again for this long.
+const UNFIT: Duration = Duration::from_secs(5);
 /// A node that follows somebody else without reason is left alone for this long.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);
 /// How much longer each next Duke waits before it gives an order: one is enough, and each cuts the
@@ -154,6 +156,7 @@ impl Engine {
             && !node.info.role.is_blank()
             && node.info.priority > 0
             && !former
+            && node.unfit_until.is_none_or(|until| until <= self.now)
             && self.durable.master != Some(node.address)
     }
 
@@ -289,7 +292,11 @@ impl Engine {
 
     fn abort_promotion(&mut self, target: SocketAddr) {
         self.publish_node("-failover-abort-slave-timeout", target);
-        self.retry_later();
+        let until = self.now.after(UNFIT);
+        if let Some(node) = self.nodes.get_mut(&target) {
+            node.unfit_until = Some(until);
+        }
+        self.retry_soon();
     }
 
     /// `address` is the master from now on, by what the state already says of epochs and generation.
@@ -312,6 +319,7 @@ impl Engine {
         for node in self.nodes.values_mut() {
             node.restarted = false;
             node.stray = None;
+            node.unfit_until = None;
             node.next_info = now;
             if node.address == address {
                 node.down = None;
@@ -413,8 +421,11 @@ impl Engine {
         let syncing = self
             .nodes
             .values()
-            .filter(|node| node.is_known() && node.down.is_none())
-            .filter(|node| node.info.role.follows(master) && !node.replicates(master))
+            .filter(|node| node.wire.up().is_some() && node.down.is_none())
+            .filter(|node| {
+                let follows = node.info.role.follows(master);
+                node.pointing || (follows && !node.replicates(master))
+            })
             .count();
         let allowed = self.master_settings().parallel_syncs;
         usize::try_from(allowed)
@@ -473,9 +484,9 @@ impl Engine {
         if let Some(text) = refused {
             let text = String::from_utf8_lossy(&text);
             tracing::warn!(%address, %text, "a node refused to follow the master");
-        }
-        if let Some(node) = self.nodes.get_mut(&address) {
-            node.pointing = false;
+            if let Some(node) = self.nodes.get_mut(&address) {
+                node.pointing = false;
+            }
         }
     }
 

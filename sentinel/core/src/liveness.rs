@@ -196,6 +196,7 @@ impl Engine {
         let first = node.informed.is_none() && known.run_id.is_empty();
         let other_process = !known.run_id.is_empty() && known.run_id != node.info.run_id;
         node.informed = Some(now);
+        node.pointing = false;
         let changed = known.role.word() != node.info.role.word();
         if changed {
             node.role_since = now;

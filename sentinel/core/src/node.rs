@@ -27,8 +27,10 @@ pub(crate) struct Node {
     pub(crate) reborn: bool,
     /// Since when it follows the wrong master.
     pub(crate) stray: Option<Time>,
-    /// An order to follow the master is on its way.
+    /// It was told to follow the master, and has not said since whom it follows.
     pub(crate) pointing: bool,
+    /// It failed to become master and is not asked again before then.
+    pub(crate) unfit_until: Option<Time>,
 }
 
 impl Node {
@@ -45,6 +47,7 @@ impl Node {
             reborn: false,
             stray: None,
             pointing: false,
+            unfit_until: None,
         }
     }
 

@@ -1,13 +1,17 @@
 //! What the engine wants done, in the order in which it may leave.
 //!
-//! Decides which outputs wait for the disk. Whatever another could act upon (votes, orders, answers)
+//! Decides which outputs wait for the disk. Whatever promises something (votes, orders, events)
 //! leaves only when everything remembered before it is durable. Whatever only looks (connections,
-//! PING, INFO, questions) leaves at once: a slow disk here must not make the others look silent.
-//! Requests on one link never overtake each other.
+//! PING, INFO, questions, and answers to these) leaves at once: a slow disk must not make the others
+//! look silent to this Duke, nor this Duke to them. On one connection only what depends on nothing
+//! else there, as PING does, overtakes what waits.
 
 use std::collections::VecDeque;
 
-use crate::{id::LinkId, output::Output};
+use crate::{
+    id::{ClientId, LinkId},
+    output::Output,
+};
 
 /// The outputs that were not taken yet.
 #[derive(Debug, Default)]
@@ -28,15 +32,25 @@ impl Outbox {
         self.held.push_back((self.sequence, output));
     }
 
-    /// Adds what need not wait, behind what was said on the same link before.
+    /// Adds what need not wait, behind what was said on the same connection before.
     pub(crate) fn free(&mut self, output: Output) {
-        let ours = link(&output);
-        let behind = ours.is_some() && self.held.iter().any(|(_, output)| link(output) == ours);
+        let ours = connection(&output);
+        let behind = ours.is_some()
+            && self
+                .held
+                .iter()
+                .any(|(_, output)| connection(output) == ours);
         if behind {
             self.hold(output);
         } else {
-            self.free.push_back(output);
+            self.overtake(output);
         }
+    }
+
+    /// Adds what may leave before anything that waits, also on the same connection. It cannot come
+    /// between outputs that were added together: those leave together.
+    pub(crate) fn overtake(&mut self, output: Output) {
+        self.free.push_back(output);
     }
 
     /// Remembers `state` before anything held from now on leaves; says under which sequence.
@@ -71,12 +85,25 @@ impl Outbox {
     }
 }
 
-/// The link a request goes to.
-fn link(output: &Output) -> Option<LinkId> {
-    if let Output::Request { link, .. } = output {
-        Some(*link)
-    } else {
-        None
+/// Where something is said, and must keep its place.
+#[derive(Eq, PartialEq)]
+enum Connection {
+    Client(ClientId),
+    Link(LinkId),
+}
+
+fn connection(output: &Output) -> Option<Connection> {
+    match output {
+        Output::Answer { client, .. } | Output::Protocol { client, .. } => {
+            Some(Connection::Client(*client))
+        }
+        Output::Request { link, .. } => Some(Connection::Link(*link)),
+        Output::Close { .. }
+        | Output::Connect { .. }
+        | Output::Disconnect { .. }
+        | Output::Persist { .. }
+        | Output::Ready(_)
+        | Output::Shutdown => None,
     }
 }
 
@@ -85,7 +112,7 @@ mod tests {
     use duke_resp::Frame;
 
     use super::*;
-    use crate::id::{ClientId, RequestId};
+    use crate::id::RequestId;
 
     fn request(link: u64, request: u64) -> Output {
         Output::Request {
@@ -109,7 +136,9 @@ mod tests {
         outbox.persist("state".into());
         outbox.hold(answer(2));
         outbox.free(request(7, 1));
+        outbox.free(answer(3));
         assert_eq!(outbox.next(), Some(request(7, 1)));
+        assert_eq!(outbox.next(), Some(answer(3)));
         assert!(matches!(
             outbox.next(),
             Some(Output::Persist { sequence: 1, .. })
@@ -121,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_on_one_link_keep_their_order() {
+    fn what_is_said_on_one_connection_keeps_its_order() {
         let mut outbox = Outbox::default();
         outbox.persist("state".into());
         outbox.hold(request(7, 1));

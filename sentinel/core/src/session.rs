@@ -99,8 +99,15 @@ impl Engine {
         if !self.sessions.contains_key(&client) || words.is_empty() {
             return;
         }
-        for reply in self.answers(client, Words(words)) {
-            self.emit(Output::Answer { client, reply });
+        let words = Words(words);
+        let looks = crate::command::only_looks(words);
+        for reply in self.answers(client, words) {
+            let answer = Output::Answer { client, reply };
+            if looks {
+                self.tell(answer);
+            } else {
+                self.emit(answer);
+            }
         }
     }
 

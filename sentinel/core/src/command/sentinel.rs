@@ -27,13 +27,20 @@ const OPEN: &[&str] = &[
     "slaves",
 ];
 
+/// What other Dukes ask of each other about the master.
+const OPINION: &[&str] = &["is-master-down-by-addr", "is-primary-down-by-addr"];
+
+/// Whether a subcommand changes nothing that must be remembered: discovery, and questions for our
+/// opinion without our vote.
+pub(super) fn only_looks(words: Words<'_>) -> bool {
+    let sub = words.lower(1);
+    OPEN.contains(&sub.as_str()) || (OPINION.contains(&sub.as_str()) && words.text(5) == "*")
+}
+
 impl Engine {
     pub(super) fn sentinel_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let sub = words.lower(1);
-        let votes = matches!(
-            sub.as_str(),
-            "is-master-down-by-addr" | "is-primary-down-by-addr"
-        );
+        let votes = OPINION.contains(&sub.as_str());
         let known =
             votes || OPEN.contains(&sub.as_str()) || matches!(sub.as_str(), "failover" | "set");
         if !known {

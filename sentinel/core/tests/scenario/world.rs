@@ -586,15 +586,19 @@ impl World {
             .map_or_else(|| Self::node(name), |duke| self.dukes[duke].address)
     }
 
-    /// Names in a command stand for addresses: `n1` for `ip port`, `@n1` for `ip:port`, `#d1` for an id.
+    /// Names in a command stand for addresses: `@n1` for `ip:port`; `#d1` anywhere for an id.
     fn resolve(&mut self, word: &str) -> String {
         if let Some(name) = word.strip_prefix('@') {
             return self.address(name).to_string();
         }
-        if let Some(name) = word.strip_prefix('#') {
-            let duke = self.duke(name).unwrap();
-            return self.id_of(duke).unwrap_or_default();
+        let mut word = word.to_owned();
+        for duke in 0..self.dukes.len() {
+            let name = format!("#{}", self.dukes[duke].name);
+            if word.contains(&name) {
+                let id = self.id_of(duke).unwrap_or_default();
+                word = word.replace(&name, &id);
+            }
         }
-        word.to_owned()
+        word
     }
 }
