@@ -28,6 +28,7 @@ fn within(key: &str, wanted: &Value, live: Option<&Value>, quantity: bool) -> bo
             .all(|(key, value)| within(key, value, live.get(key), quantity)),
         (Value::Array(wanted), Value::Array(live)) => list_within(key, wanted, live, quantity),
         (Value::Null, _) => true,
+        (_, Value::Null) => is_empty(wanted),
         (Value::String(_) | Value::Number(_), Value::String(_) | Value::Number(_)) if quantity => {
             same_quantity(wanted, live)
         }

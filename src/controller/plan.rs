@@ -39,6 +39,9 @@ pub mod situation;
 pub mod status;
 pub mod step;
 
+#[cfg(test)]
+mod tests;
+
 /// How soon to look again while something is under way.
 const SOON: Duration = Duration::from_millis(400);
 

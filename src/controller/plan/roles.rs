@@ -33,14 +33,23 @@ pub fn master_pod<'a>(now: &Situation<'a>) -> Option<&'a DataPod> {
         return now.master;
     }
     let status = &now.seen.status;
-    let recorded = status.master_address.as_deref();
+    let address = status.master_address.as_ref()?;
     now.seen
         .data
         .iter()
         .filter(|pod| status.master.as_deref() == Some(pod.facts.name.as_str()))
-        .find(|pod| {
-            !pod.facts.is_over() && pod.address().map(|a| a.to_string()).as_deref() == recorded
+        .filter(|pod| {
+            pod.address()
+                .is_some_and(|known| known.to_string() == *address)
         })
+        .find(|pod| !pod.facts.is_over() && !says_otherwise(pod))
+}
+
+/// Whether a pod's server answers that it is no master.
+fn says_otherwise(pod: &DataPod) -> bool {
+    pod.answer
+        .given()
+        .is_some_and(|report| report.role != Role::Master)
 }
 
 /// Who is behind the Service `pipeline-<NAME>`.
@@ -48,11 +57,7 @@ pub fn master_pod<'a>(now: &Situation<'a>) -> Option<&'a DataPod> {
 pub fn endpoints(now: &Situation<'_>) -> Endpoints {
     // A server that was started anew at the master's address takes no writes and has no data yet.
     let master = master_pod(now)
-        .filter(|pod| {
-            pod.answer
-                .given()
-                .is_none_or(|report| report.role == Role::Master)
-        })
+        .filter(|pod| !says_otherwise(pod))
         .and_then(|pod| endpoint(&pod.facts));
     let dukes = now
         .seen

@@ -1,0 +1,436 @@
+//! A Pipeline `tea` to tell stories with. Data pod N listens at 10.0.0.N+1, Duke N at 10.0.1.N+1.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentStatus, StatefulSet, StatefulSetSpec, StatefulSetStatus,
+};
+
+use crate::{
+    api::{PipelineStatus, names::Names},
+    controller::{
+        memory::Memory,
+        object::Object,
+        observe::{Answer, DataPod, DukePod, Observation, Phase, PodFacts},
+        plan::{
+            Drawing, Moment, Plan, Wanted, plan,
+            roles::Endpoints,
+            step::{Action, Step},
+        },
+    },
+    redis::{
+        Error,
+        duke::{DukeReport, KnownNode, Member},
+        node::{NodeReport, Role},
+    },
+};
+
+/// Draws what is there: objects have tests of their own.
+struct Traced(Vec<Object>);
+
+impl Drawing for Traced {
+    fn draw(&self, _moment: &Moment) -> Vec<Object> {
+        self.0.clone()
+    }
+
+    fn draw_slices(&self, _endpoints: &Endpoints) -> Vec<Object> {
+        Vec::new()
+    }
+}
+
+/// What is wanted, seen and remembered.
+pub(super) struct Scene {
+    pub(super) wanted: Wanted,
+    pub(super) seen: Observation,
+    pub(super) memory: Memory,
+}
+
+impl Scene {
+    /// A group at rest: pod 0 is master since epoch 5 of generation 1.
+    pub(super) fn settled(data: u16, dukes: u32) -> Self {
+        let mut scene = Self::fresh(data, dukes);
+        for ordinal in 0..data {
+            let report = if ordinal == 0 {
+                master(100)
+            } else {
+                follower(0, 100)
+            };
+            scene.data(ordinal, report);
+            let role = if ordinal == 0 { "master" } else { "replica" };
+            scene.pod(ordinal).facts.role = Some(role.to_owned());
+        }
+        scene.dukes_know(0, 1, 5);
+        scene.seen.status = PipelineStatus {
+            generation: Some(1),
+            epoch: Some(5),
+            master: Some("pipeline-tea-0".to_owned()),
+            master_address: Some(node(0).to_string()),
+            phase: Some(crate::api::Phase::Ready),
+            ..PipelineStatus::default()
+        };
+        scene
+    }
+
+    /// Pods that have just started; nobody was told anything.
+    pub(super) fn fresh(data: u16, dukes: u32) -> Self {
+        let wanted = Wanted {
+            names: Names::new("tea"),
+            data,
+            dukes,
+            quorum: None,
+            durable: false,
+            live: BTreeMap::new(),
+            resets: BTreeSet::new(),
+            duke_settings: BTreeMap::new(),
+        };
+        let seen = Observation {
+            at: Instant::now(),
+            time: Timestamp::from_second(1_000).unwrap(),
+            spec_generation: Some(1),
+            status: PipelineStatus::default(),
+            resource_version: Some("77".to_owned()),
+            live: BTreeMap::new(),
+            data: (0..data).map(data_pod).collect(),
+            dukes: (0..dukes).map(duke_pod).collect(),
+        };
+        let mut scene = Self {
+            wanted,
+            seen,
+            memory: Memory::default(),
+        };
+        scene.live(data, "r1", dukes);
+        scene
+    }
+
+    /// The live StatefulSet and Deployment.
+    pub(super) fn live(&mut self, data: u16, revision: &str, dukes: u32) {
+        let mut stateful_set = StatefulSet::default();
+        stateful_set.metadata.name = Some(self.wanted.names.data());
+        stateful_set.spec = StatefulSetSpec {
+            replicas: Some(data.into()),
+            ..StatefulSetSpec::default()
+        };
+        stateful_set.status = Some(StatefulSetStatus {
+            update_revision: Some(revision.to_owned()),
+            ..StatefulSetStatus::default()
+        });
+        let mut deployment = Deployment::default();
+        deployment.metadata.name = Some(self.wanted.names.duke());
+        let count = i32::try_from(dukes).ok();
+        deployment.status = Some(DeploymentStatus {
+            replicas: count,
+            updated_replicas: count,
+            ..DeploymentStatus::default()
+        });
+        let objects = [
+            Object::StatefulSet(Arc::new(stateful_set)),
+            Object::Deployment(Arc::new(deployment)),
+        ];
+        self.seen.live = objects
+            .into_iter()
+            .map(|object| (object.id(), object))
+            .collect();
+    }
+
+    /// The data pod of an ordinal.
+    pub(super) fn pod(&mut self, ordinal: u16) -> &mut DataPod {
+        self.seen
+            .data
+            .iter_mut()
+            .find(|pod| pod.ordinal == ordinal)
+            .unwrap()
+    }
+
+    /// Lets a data node say something of itself.
+    pub(super) fn data(&mut self, ordinal: u16, report: NodeReport) {
+        self.pod(ordinal).answer = Answer::Given(report);
+    }
+
+    /// Makes a data node unreachable.
+    pub(super) fn mute_data(&mut self, ordinal: u16) {
+        self.pod(ordinal).answer = Answer::Missing(silence(node(ordinal)));
+    }
+
+    /// Makes a Duke unreachable.
+    pub(super) fn mute_duke(&mut self, index: u32) {
+        let address = duke(index);
+        self.duke(index).answer = Answer::Missing(silence(address));
+    }
+
+    /// One Duke.
+    pub(super) fn duke(&mut self, index: u32) -> &mut DukePod {
+        let name = duke_name(index);
+        self.seen
+            .dukes
+            .iter_mut()
+            .find(|pod| pod.facts.name == name)
+            .unwrap()
+    }
+
+    /// What one Duke says.
+    pub(super) fn report(&mut self, index: u32) -> &mut DukeReport {
+        match &mut self.duke(index).answer {
+            Answer::Given(report) => report,
+            Answer::Missing(_) | Answer::NotAsked => panic!("duke {index} says nothing"),
+        }
+    }
+
+    /// All Dukes remember the same, and know all Dukes and data nodes there are.
+    pub(super) fn dukes_know(&mut self, master: u16, generation: u64, epoch: u64) {
+        let count = u32::try_from(self.seen.dukes.len()).unwrap();
+        let nodes: Vec<KnownNode> = self
+            .seen
+            .data
+            .iter()
+            .map(|pod| known(pod, node(master)))
+            .collect();
+        for index in 0..count {
+            let mut report = newcomer(index);
+            report.memory = true;
+            report.generation = generation;
+            report.current_epoch = epoch;
+            report.config_epoch = epoch;
+            report.master = Some(node(master));
+            report.size = count;
+            report.quorum = count / 2 + 1;
+            report.members = (0..count).map(member).collect();
+            report.nodes.clone_from(&nodes);
+            self.duke(index).answer = Answer::Given(report);
+        }
+    }
+
+    /// All Dukes have lost their memory, as new pods do.
+    pub(super) fn dukes_forget(&mut self) {
+        let count = u32::try_from(self.seen.dukes.len()).unwrap();
+        for index in 0..count {
+            self.duke(index).answer = Answer::Given(newcomer(index));
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.seen.at += time;
+    }
+
+    /// Makes the plan.
+    pub(super) fn plan(&mut self) -> Plan {
+        let drawing = Traced(self.seen.live.values().cloned().collect());
+        plan(&self.wanted, &self.seen, &drawing, &mut self.memory)
+    }
+
+    /// The plan's steps, one line each.
+    pub(super) fn steps(&mut self) -> Vec<String> {
+        self.plan().steps.iter().map(line).collect()
+    }
+}
+
+/// A step as a line of a transcript.
+fn line(step: &Step) -> String {
+    let name = step.action.name();
+    match &step.action {
+        Action::Apply(object) | Action::CreateSecret(object) => format!("{name} {}", object.id()),
+        Action::DeleteObject { id, .. } => format!("{name} {id}"),
+        Action::DeletePod { name: pod, .. } => format!("{name} {pod}"),
+        Action::FailOver { duke } => format!("{name} by {}", duke.ip()),
+        Action::LabelPod {
+            name: pod, role, ..
+        } => format!("{name} {pod} {role}"),
+        Action::Promote { node } => format!("{name} {}", node.ip()),
+        Action::RecordSeed { status, .. } => format!(
+            "{name} {} generation {} epoch {}",
+            status.master.as_deref().unwrap_or_default(),
+            status.generation.unwrap_or(0),
+            status.epoch.unwrap_or(0)
+        ),
+        Action::SeedDuke { duke, seed } => format!(
+            "{name} {} {} generation {} epoch {}",
+            duke.ip(),
+            seed.master.ip(),
+            seed.generation,
+            seed.epoch
+        ),
+        Action::SetDuke {
+            duke,
+            option,
+            value,
+        } => format!("{name} {} {option} {value}", duke.ip()),
+        Action::SetNode {
+            node,
+            directive,
+            value,
+            ..
+        } => {
+            format!("{name} {} {directive} {value}", node.ip())
+        }
+        Action::TellMembers {
+            duke,
+            size,
+            quorum,
+            members,
+        } => {
+            format!(
+                "{name} {} {} of {size}, quorum {quorum}",
+                duke.ip(),
+                members.len()
+            )
+        }
+        Action::TellNodes { duke, nodes } => {
+            let ips: Vec<String> = nodes.iter().map(|node| node.ip().to_string()).collect();
+            format!("{name} {} {}", duke.ip(), ips.join(" "))
+        }
+    }
+}
+
+/// The address of a data pod.
+pub(super) fn node(ordinal: u16) -> SocketAddr {
+    let last = u8::try_from(ordinal + 1).unwrap();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), 6379)
+}
+
+/// The address of a Duke.
+pub(super) fn duke(index: u32) -> SocketAddr {
+    let last = u8::try_from(index + 1).unwrap();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 1, last)), 26379)
+}
+
+/// A Duke as a member.
+pub(super) fn member(index: u32) -> Member {
+    Member {
+        id: format!("id{index}"),
+        address: duke(index),
+    }
+}
+
+/// A data pod that runs and was not asked.
+pub(super) fn data_pod(ordinal: u16) -> DataPod {
+    let facts = facts(format!("pipeline-tea-{ordinal}"), node(ordinal).ip());
+    DataPod {
+        facts,
+        ordinal,
+        answer: Answer::Given(blank()),
+    }
+}
+
+/// A Duke that was told nothing.
+pub(super) fn duke_pod(index: u32) -> DukePod {
+    let facts = facts(duke_name(index), duke(index).ip());
+    DukePod {
+        facts,
+        answer: Answer::Given(newcomer(index)),
+    }
+}
+
+fn duke_name(index: u32) -> String {
+    format!("duke-tea-{index}")
+}
+
+fn facts(name: String, ip: IpAddr) -> PodFacts {
+    PodFacts {
+        uid: format!("uid-of-{name}"),
+        name,
+        resource_version: "5".to_owned(),
+        ip: Some(ip),
+        node: Some("node-1".to_owned()),
+        phase: Phase::Running,
+        ready: true,
+        terminating: false,
+        revision: "r1".to_owned(),
+        role: None,
+        trouble: None,
+    }
+}
+
+/// A Duke without memory.
+pub(super) fn newcomer(index: u32) -> DukeReport {
+    DukeReport {
+        id: format!("id{index}"),
+        memory: false,
+        generation: 0,
+        current_epoch: 0,
+        config_epoch: 0,
+        master: None,
+        flags: Vec::new(),
+        failover_state: "none".to_owned(),
+        size: 0,
+        quorum: 0,
+        members: Vec::new(),
+        nodes: Vec::new(),
+        settings: BTreeMap::new(),
+    }
+}
+
+/// A server that was just started.
+pub(super) fn blank() -> NodeReport {
+    replica("127.0.0.1", 1, false, 0, 0)
+}
+
+/// A server that was just started with data on its volume.
+pub(super) fn loaded(keys: u64) -> NodeReport {
+    replica("127.0.0.1", 1, false, 0, keys)
+}
+
+/// A replica in sync.
+pub(super) fn follower(of: u16, offset: u64) -> NodeReport {
+    replica(&node(of).ip().to_string(), 6379, true, offset, 1)
+}
+
+/// A replica whose master is gone.
+pub(super) fn orphan(of: u16, offset: u64) -> NodeReport {
+    replica(&node(of).ip().to_string(), 6379, false, offset, 1)
+}
+
+/// A master.
+pub(super) fn master(offset: u64) -> NodeReport {
+    NodeReport {
+        role: Role::Master,
+        ..replica("", 0, false, offset, 1)
+    }
+}
+
+fn replica(host: &str, port: u16, link_up: bool, offset: u64, keys: u64) -> NodeReport {
+    NodeReport {
+        role: Role::Replica {
+            host: host.to_owned(),
+            port,
+            link_up,
+            syncing: false,
+        },
+        offset,
+        replid: "lineage".to_owned(),
+        run_id: "run".to_owned(),
+        version: "7.0.15".to_owned(),
+        loading: false,
+        keys,
+        followers: Vec::new(),
+        config: BTreeMap::new(),
+    }
+}
+
+/// How a Duke that reaches everybody sees a data pod.
+fn known(pod: &DataPod, master: SocketAddr) -> KnownNode {
+    let (role, master_host, master_port) = match pod.answer.given().map(|report| &report.role) {
+        Some(Role::Replica { host, port, .. }) => ("replica", host.clone(), *port),
+        Some(Role::Master) => ("master", String::new(), 0),
+        None => ("unknown", master.ip().to_string(), master.port()),
+    };
+    KnownNode {
+        address: pod.address().unwrap(),
+        up: pod.answer.given().is_some(),
+        role: role.to_owned(),
+        master_host,
+        master_port,
+    }
+}
+
+fn silence(address: SocketAddr) -> Error {
+    Error::Silent {
+        address,
+        limit: Duration::from_secs(1),
+    }
+}
