@@ -265,7 +265,60 @@ impl MasterSettings {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn any_settings() -> impl Strategy<Value = Settings> {
+        let address = any::<u128>().prop_map(|bits| IpAddr::V6(bits.into()));
+        let address = prop_oneof![address, any::<u32>().prop_map(|b| Ipv4Addr::from(b).into())];
+        let master = (1..=u32::MAX, 1..=u32::MAX, 1..=u32::MAX).prop_map(|(down, time, syncs)| {
+            MasterSettings {
+                down_after: Duration::from_millis(u64::from(down)),
+                failover_timeout: Duration::from_millis(u64::from(time)),
+                parallel_syncs: syncs,
+            }
+        });
+        let path = "(/[a-z.-]{1,8}){1,3}";
+        let ports = (any::<u16>(), proptest::option::of(any::<u16>()));
+        let bind = proptest::collection::vec(address.clone(), 1..3);
+        let announce = proptest::option::of(address);
+        let paths = (path, path);
+        (
+            "[a-z0-9._-]{1,12}",
+            ports,
+            bind,
+            paths,
+            any::<u16>(),
+            announce,
+            master,
+        )
+            .prop_map(
+                |(group, ports, bind, paths, clients_max, announce_ip, master)| Settings {
+                    group,
+                    port: ports.0,
+                    bind,
+                    state: paths.0.into(),
+                    users: paths.1.into(),
+                    ready_port: ports.1,
+                    clients_max: clients_max.into(),
+                    announce_ip,
+                    master,
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn any_configuration_survives_its_text(settings in any_settings()) {
+            prop_assert_eq!(parse(&settings.print()), Ok(settings));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "(port|bind|duke|sentinel|[ a-z0-9\\n\"-]){0,40}") {
+            let _read = parse(&text);
+        }
+    }
 
     #[test]
     fn what_is_printed_is_read_back() {

@@ -1,0 +1,137 @@
+//! Whom to promote: which nodes come into question, and which of them has the best claim.
+
+use std::{cmp::Reverse, net::SocketAddr};
+
+use crate::{engine::Engine, info::Info, node::Node};
+
+/// What a node has to offer; the greatest claim wins.
+///
+/// The most data comes first, because what only one node has would be lost. Priority breaks ties (the
+/// lower number wins, as in Sentinel), and names settle the rest, so that every Duke chooses alike.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Claim {
+    offset: u64,
+    priority: Reverse<u32>,
+    run_id: Reverse<String>,
+}
+
+impl Claim {
+    fn of(info: &Info) -> Self {
+        Self {
+            offset: info.offset,
+            priority: Reverse(info.priority),
+            run_id: Reverse(info.run_id.clone()),
+        }
+    }
+}
+
+impl Engine {
+    /// The node to promote: of those that hold the group's data the one with the most.
+    ///
+    /// A node that restarted and has not been in sync since holds what it once had; the master of
+    /// before may have writes nobody else has. Neither is compared with the others. If there is no
+    /// other, the master itself may be promoted in place: it held the newest data. Only when it stays
+    /// away whoever is left takes its place.
+    pub(crate) fn candidate(&self) -> Option<SocketAddr> {
+        let best = |nodes: &mut dyn Iterator<Item = &Node>| {
+            nodes
+                .max_by_key(|node| Claim::of(&node.info))
+                .map(|node| node.address)
+        };
+        let fit = || self.nodes.values().filter(|node| self.is_fit(node));
+        best(&mut fit().filter(|node| self.is_current(node)))
+            .or_else(|| self.master_in_place())
+            .or_else(|| best(&mut fit().filter(|_| self.is_master_given_up())))
+    }
+
+    /// Whether a node could be promoted at all.
+    fn is_fit(&self, node: &Node) -> bool {
+        let former = self.formers.contains(&node.address) && node.is_master();
+        node.is_known()
+            && node.down.is_none()
+            && !node.info.loading
+            && !node.info.role.is_blank()
+            && node.info.priority > 0
+            && !former
+            && node.unfit_until.is_none_or(|until| until <= self.now)
+            && self.durable.master != Some(node.address)
+    }
+
+    /// Whether its data is a part of the group's present history, as far as this Duke saw. While the
+    /// master lives nobody who has lost touch with it takes its place.
+    fn is_current(&self, node: &Node) -> bool {
+        let in_touch = self
+            .durable
+            .master
+            .is_some_and(|master| node.replicates(master));
+        if self.master_down().is_none() && !in_touch {
+            return false;
+        }
+        let ours = match &self.lineage {
+            Some(lineage) if lineage.is_known() && node.info.lineage.is_known() => {
+                lineage.meets(&node.info.lineage)
+            }
+            // Nobody knows any more what the master had: at least it was in touch with it.
+            _ => !node.info.unsynced,
+        };
+        ours && !node.reborn && !self.formers.contains(&node.address)
+    }
+
+    /// The master itself, if it is back from a restart and nobody else may hold as much.
+    fn master_in_place(&self) -> Option<SocketAddr> {
+        let master = self.nodes.get(&self.durable.master?)?;
+        // Somebody who is out of reach just now may hold more than a master that restarted empty.
+        let patience = self.master_settings().failover_timeout;
+        let given_up = |node: &Node| {
+            node.wire
+                .silent_since()
+                .is_some_and(|since| self.now.since(since) > patience)
+        };
+        let alone = self.nodes.values().all(|node| {
+            let outdated = node.is_known() && (node.info.role.is_blank() || !self.is_current(node));
+            node.address == master.address || outdated || (!node.is_known() && given_up(node))
+        });
+        let back = master.is_known() && master.restarted && !master.info.loading;
+        (alone && back).then_some(master.address)
+    }
+
+    /// Whether the master has been down for longer than anybody should wait for it.
+    fn is_master_given_up(&self) -> bool {
+        let patience = self.master_settings().failover_timeout;
+        self.master_down()
+            .is_some_and(|since| self.now.since(since) > patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Ordering;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn info() -> impl Strategy<Value = Info> {
+        (0_u64..3, 0_u32..3, "[ab]{2}").prop_map(|(offset, priority, run_id)| Info {
+            run_id,
+            offset,
+            priority,
+            ..Info::default()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn claims_are_in_a_total_order(one in info(), two in info(), three in info()) {
+            let [a, b, c] = [&one, &two, &three].map(Claim::of);
+            prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
+            prop_assert_eq!(a.cmp(&b) == Ordering::Equal, a == b);
+            if a <= b && b <= c {
+                prop_assert!(a <= c);
+            }
+            if one.offset > two.offset {
+                prop_assert!(a > b, "nothing outweighs data");
+            }
+        }
+    }
+}
