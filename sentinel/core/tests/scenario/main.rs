@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod chaos;
 mod script;
 mod server;
 mod world;

@@ -261,6 +261,14 @@ impl World {
         }
     }
 
+    /// Starts a node if it is dead.
+    pub(crate) fn revive(&mut self, name: &str) {
+        let address = Self::node(name);
+        if !self.nodes[&address].alive {
+            self.start(name);
+        }
+    }
+
     pub(crate) fn empty(&mut self, name: &str) {
         let address = Self::node(name);
         self.nodes.get_mut(&address).unwrap().offset = 0;
@@ -357,6 +365,33 @@ impl World {
             let text = printed(&reply);
             self.tell(&format!("{name} answered {text}"));
         }
+    }
+
+    /// Whether there is one master that everybody follows and every Duke names.
+    pub(crate) fn settled(&mut self) -> Result<(), String> {
+        let masters: Vec<SocketAddr> = self
+            .nodes
+            .values()
+            .filter(|node| node.follows.is_none())
+            .map(|node| node.address)
+            .collect();
+        let [master] = masters.as_slice() else {
+            return Err(format!("masters are {masters:?}"));
+        };
+        let astray = |node: &&Server| node.address != *master && !node.in_touch;
+        if let Some(node) = self.nodes.values().find(astray) {
+            return Err(format!("{} is not in touch with {master}", node.address));
+        }
+        for duke in 0..self.dukes.len() {
+            let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"].map(str::to_owned);
+            let named = self.command(duke, Rights::Nobody, &words);
+            let named: Vec<String> = named.iter().map(printed).collect();
+            if named != [format!("[{} {}]", master.ip(), master.port())] {
+                let name = &self.dukes[duke].name;
+                return Err(format!("{name} names {named:?} instead of {master}"));
+            }
+        }
+        Ok(())
     }
 
     // --- how it works ---
