@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource as _,
     runtime::{
@@ -31,6 +32,7 @@ use self::{
     plan::{Plan, step::Step},
     report::Voice,
     resolve::Defaults,
+    sketch::Sketch,
 };
 use crate::{
     api::{FIELD_MANAGER, Pipeline},
@@ -106,6 +108,7 @@ impl Error {
 struct Group {
     memory: Mutex<Memory>,
     switched: Mutex<Option<Instant>>,
+    secret: Mutex<Option<Arc<Secret>>>,
     wake: Notify,
 }
 
@@ -328,11 +331,25 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    fn sketch(&self) -> Result<Sketch, Box<sketch::Refused>> {
+        let mut kept = self
+            .group
+            .secret
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Sketch::of(
+            self.pipeline,
+            &self.context.caches,
+            &self.context.defaults,
+            &mut kept,
+        )
+    }
+
     /// Slices, labels and status after a switch.
     async fn follow_switch(&self) -> Result<(), Error> {
-        let sketch =
-            sketch::Sketch::of(self.pipeline, &self.context.caches, &self.context.defaults);
-        let Ok(sketch) = sketch else { return Ok(()) };
+        let Ok(sketch) = self.sketch() else {
+            return Ok(());
+        };
         let questions = sketch.questions();
         let seen = observe::observe_urgently(&self.context.caches, self.pipeline, &questions).await;
         let plan = {
@@ -364,8 +381,7 @@ impl Work<'_> {
     /// A whole pass; nothing if a switch interrupted it.
     async fn look_at_everything(&self) -> Result<Option<Action>, Error> {
         let caches = &self.context.caches;
-        let sketch = sketch::Sketch::of(self.pipeline, caches, &self.context.defaults);
-        let sketch = match sketch {
+        let sketch = match self.sketch() {
             Ok(sketch) => sketch,
             Err(refused) => return self.refuse(&refused).await.map(Some),
         };
@@ -498,3 +514,6 @@ fn retry(pipeline: &Guarded, error: &Error, context: &Context) -> Action {
     let pause = shortest.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
     Action::requeue(pause.min(longest))
 }
+
+#[cfg(test)]
+mod tests;

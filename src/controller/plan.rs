@@ -153,6 +153,8 @@ pub fn plan(
             name: wanted.names.data(),
         });
     }
+    // An error is news only as long as the object that it is about is still to be written.
+    memory.failures.retain(|id, _| changes.differs(id));
     let surplus = objects::surplus(&changes.wanted, seen);
     let seeding = seeding::seed(&now, memory);
     let is_quiet = seeding == Seeding::NotNeeded && !changes.touches_pods;

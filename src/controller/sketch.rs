@@ -52,7 +52,7 @@ pub struct Refused {
 }
 
 impl Sketch {
-    /// Sketches a Pipeline.
+    /// Sketches a Pipeline; `kept` is its Secret as it was seen last.
     ///
     /// # Errors
     /// When its spec cannot be followed.
@@ -60,10 +60,16 @@ impl Sketch {
         pipeline: &Pipeline,
         caches: &Caches,
         defaults: &Defaults,
+        kept: &mut Option<Arc<Secret>>,
     ) -> Result<Self, Box<Refused>> {
         let namespace = pipeline.metadata.namespace.as_deref().unwrap_or_default();
         let names = Names::new(pipeline.metadata.name.as_deref().unwrap_or_default());
-        let secret = caches.secrets.get(namespace, &names.users_secret());
+        let live = caches.secrets.get(namespace, &names.users_secret());
+        if live.is_some() {
+            kept.clone_from(&live);
+        }
+        // Running servers go on with the passwords of a Secret that somebody has deleted.
+        let secret = live.or_else(|| kept.clone());
         let resolved = match resolve(pipeline, defaults) {
             Ok(resolved) => resolved,
             Err(error) => {

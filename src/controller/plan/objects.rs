@@ -25,6 +25,30 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether the object of this printed id is to be written.
+    #[must_use]
+    pub fn differs(&self, id: &str) -> bool {
+        self.slices
+            .iter()
+            .chain(&self.others)
+            .any(|step| match &step.action {
+                Action::Apply(object) | Action::CreateSecret(object) => {
+                    object.id().to_string() == id
+                }
+                Action::DeleteObject { .. }
+                | Action::DeletePod { .. }
+                | Action::FailOver { .. }
+                | Action::LabelPod { .. }
+                | Action::Promote { .. }
+                | Action::RecordSeed { .. }
+                | Action::SeedDuke { .. }
+                | Action::SetDuke { .. }
+                | Action::SetNode { .. }
+                | Action::TellMembers { .. }
+                | Action::TellNodes { .. } => false,
+            })
+    }
+
     /// Leaves one object as it is for now.
     pub fn hold_back(&mut self, held: &ObjectId) {
         self.others.retain(|step| match &step.action {

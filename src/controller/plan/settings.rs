@@ -67,7 +67,7 @@ pub fn settle(now: &Situation<'_>, memory: &Memory) -> Settings {
             ));
         }
     }
-    for (pod, report) in now.answering().filter(|(pod, _)| !pod.facts.terminating) {
+    for (pod, report) in now.remembering().filter(|(pod, _)| !pod.facts.terminating) {
         let Some(duke) = pod.address() else { continue };
         for (option, value) in differing(now.wanted, report) {
             let why = format!("{} has another {option} than wanted", pod.facts.name);
