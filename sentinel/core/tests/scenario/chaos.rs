@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 use crate::world::World;
 
 /// How many stories a plain run tells; `SEEDS=1000` tells more.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 60;
 /// Long enough for every patience there is, one after the other.
 const PEACE: Duration = Duration::from_secs(20);
 
@@ -34,7 +34,11 @@ fn tell(seed: u64) -> (Result<(), String>, String) {
     let mut transcript = String::new();
     for _ in 0..rng.random_range(3..12) {
         let duke = format!("d{}", rng.random_range(1..=3));
-        let node = format!("n{}", rng.random_range(1..=3));
+        let mut node = format!("n{}", rng.random_range(1..=3));
+        if rng.random_bool(0.5) {
+            // Faults of the master are what the others are about.
+            node = world.master().unwrap_or(node);
+        }
         let fault = match rng.random_range(0..10) {
             0 | 1 => {
                 world.kill(&node);
@@ -79,7 +83,9 @@ fn tell(seed: u64) -> (Result<(), String>, String) {
         transcript += "# ";
         transcript += &fault;
         transcript += "\n";
-        world.run(Duration::from_millis(rng.random_range(1..2_500)));
+        // Troubles like company.
+        let longest = if rng.random_bool(0.4) { 5 } else { 2_500 };
+        world.run(Duration::from_millis(rng.random_range(1..=longest)));
         transcript += &world.take_transcript();
     }
     transcript += "# peace\n";

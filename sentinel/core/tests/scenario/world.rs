@@ -261,6 +261,13 @@ impl World {
         }
     }
 
+    /// The name of a node that takes writes, if there is one.
+    pub(crate) fn master(&self) -> Option<String> {
+        let leads = |server: &Server| server.alive && server.follows.is_none();
+        let number = self.nodes.values().position(leads)?;
+        Some(format!("n{}", number + 1))
+    }
+
     /// Starts a node if it is dead.
     pub(crate) fn revive(&mut self, name: &str) {
         let address = Self::node(name);
