@@ -4,6 +4,7 @@
 //! sources, flags and the compiler's version. Touches nothing but the cache and Go's own caches.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -238,9 +239,14 @@ fn fingerprint(recipe: &Recipe, source: &Path, compiler: &str) -> Result<String>
 
 /// The first twelve hexadecimal digits: enough to tell versions apart.
 pub(crate) fn short(digest: &[u8]) -> String {
-    digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hexadecimal(digest.get(..6).unwrap_or(digest))
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
 }

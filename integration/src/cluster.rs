@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -55,7 +55,7 @@ use name::HOST;
 use node::Node;
 
 /// How long one part of a cluster may take to come up on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a condition is looked at.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
@@ -68,8 +68,8 @@ pub struct Settings {
     pub nodes: usize,
     /// The version of Kubernetes: one that has a folder in `integration/go`.
     pub kubernetes: String,
-    /// After how many seconds without a sign of life a node counts as NotReady.
-    pub node_grace: u32,
+    /// After how many seconds without a sign of life a node counts as `NotReady`.
+    pub grace: u32,
 }
 
 impl Settings {
@@ -82,7 +82,7 @@ impl Settings {
             name: ClusterName::new(name)?,
             nodes: 3,
             kubernetes: build::KUBERNETES.to_owned(),
-            node_grace: 8,
+            grace: 8,
         })
     }
 }
@@ -92,8 +92,8 @@ impl Settings {
 pub struct Cluster {
     name: ClusterName,
     folder: PathBuf,
-    programs: Programs,
-    manifest: Arc<Mutex<Manifest>>,
+    nodes: usize,
+    programs: Arc<Programs>,
 }
 
 impl Cluster {
@@ -112,9 +112,20 @@ impl Cluster {
             "a cluster has 1 to 50 nodes"
         );
         package::ensure().await?;
+        for name in sweep::dead().await? {
+            progress::say(&format!("removed what was left of cluster {name}"));
+        }
+        // The operator compiles beside everything else, which waits for single programs now and then.
+        let (cluster, own) = tokio::join!(Self::stand(settings), image::ensure_project());
+        let cluster = cluster?;
+        cluster.load_images(&[own?]).await?;
+        Ok(cluster)
+    }
+
+    /// Finds or makes the cluster, with all images but the project's own.
+    async fn stand(settings: &Settings) -> Result<Self> {
         let programs = build::ensure_programs(&settings.kubernetes).await?;
-        let mut archives = image::ensure(&programs).await?;
-        archives.push(image::ensure_project().await?);
+        let archives = image::ensure(&programs).await?;
         let folder = place::clusters()?;
         let lock_name = settings.name.to_string();
         // Whoever is bringing the same cluster up at this moment will be done, and we verify.
@@ -149,8 +160,8 @@ impl Cluster {
         let cluster = Self {
             name: settings.name.clone(),
             folder,
-            programs: programs.clone(),
-            manifest: Arc::new(Mutex::new(manifest)),
+            nodes: manifest.nodes,
+            programs: Arc::new(programs.clone()),
         };
         match cluster.ready().await {
             Ok(()) => Ok(Some(cluster)),
@@ -178,8 +189,8 @@ impl Cluster {
         Ok(Self {
             name,
             folder,
-            programs,
-            manifest: Arc::new(Mutex::new(manifest)),
+            nodes: manifest.nodes,
+            programs: Arc::new(programs),
         })
     }
 
@@ -224,19 +235,20 @@ impl Cluster {
         let cluster = Self {
             name: settings.name.clone(),
             folder,
-            programs,
-            manifest: Arc::new(Mutex::new(Manifest {
-                name: settings.name.to_string(),
-                nodes: settings.nodes,
-                kubernetes: settings.kubernetes.clone(),
-                port: 0,
-                complete: false,
-                images: BTreeMap::new(),
-                anchors: BTreeMap::new(),
-                daemons: BTreeMap::new(),
-            })),
+            nodes: settings.nodes,
+            programs: Arc::new(programs),
         };
-        cluster.record(|_| ())?;
+        let manifest = Manifest {
+            name: settings.name.to_string(),
+            nodes: settings.nodes,
+            kubernetes: settings.kubernetes.clone(),
+            port: 0,
+            complete: false,
+            images: BTreeMap::new(),
+            anchors: BTreeMap::new(),
+            daemons: BTreeMap::new(),
+        };
+        manifest.write(&cluster.folder)?;
         network::create(&settings.name, settings.nodes).await?;
         let credentials = Credentials::create(&cluster.folder.join("credential"), settings.nodes)?;
         let nodes = (1..=settings.nodes)
@@ -259,7 +271,7 @@ impl Cluster {
             programs: &self.programs,
             credentials,
             folder: &self.folder,
-            node_grace: settings.node_grace,
+            grace: settings.grace,
         };
         fs::write(self.folder.join("Corefile"), control.corefile())
             .context("writing the Corefile")?;
@@ -297,7 +309,7 @@ impl Cluster {
             programs: &self.programs,
             credentials,
             folder: &folder,
-            node_grace: settings.node_grace,
+            grace: settings.grace,
         };
         let machine = self.make_machine(&node.name()).await?;
         node.configure()?;
@@ -424,6 +436,7 @@ impl Cluster {
     /// A daemon that ought to run and does not.
     fn dead(&self) -> Option<String> {
         self.manifest()
+            .ok()?
             .daemons
             .iter()
             .find(|(_, daemon)| daemon.process.is_some_and(|process| !process.alive()))
@@ -446,15 +459,18 @@ impl Cluster {
         })
     }
 
-    /// Changes the manifest and writes it.
+    /// Changes the manifest. Others may do so at the same time: a fault here, an image there.
     fn record<T>(&self, change: impl FnOnce(&mut Manifest) -> T) -> Result<()> {
-        let mut manifest = self.manifest();
+        let lock = place::lock(&self.folder, "manifest")?;
+        let mut manifest = self.manifest()?;
         drop(change(&mut manifest));
-        manifest.write(&self.folder)
+        manifest.write(&self.folder)?;
+        drop(lock);
+        Ok(())
     }
 
-    fn manifest(&self) -> MutexGuard<'_, Manifest> {
-        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn manifest(&self) -> Result<Manifest> {
+        Manifest::read(&self.folder).with_context(|| format!("cluster {} is gone", self.name))
     }
 }
 
@@ -468,8 +484,8 @@ impl Cluster {
 
     /// How many nodes it has.
     #[must_use]
-    pub fn nodes(&self) -> usize {
-        self.manifest().nodes
+    pub const fn nodes(&self) -> usize {
+        self.nodes
     }
 
     /// Where its programs lie, kubectl and helm among them.
@@ -496,7 +512,7 @@ impl Cluster {
     /// # Errors
     /// When a node's container runtime refuses one.
     pub async fn load_images(&self, archives: &[Archive]) -> Result<()> {
-        let present = self.manifest().images.clone();
+        let present = self.manifest()?.images;
         let new: Vec<Archive> = archives
             .iter()
             .filter(|archive| present.get(&archive.tag) != Some(&archive.path))
@@ -536,7 +552,7 @@ impl Cluster {
     /// # Errors
     /// When there is none of this name.
     pub fn machine(&self, name: &str) -> Result<Machine> {
-        let anchor = self.manifest().anchors.get(name).copied();
+        let anchor = self.manifest()?.anchors.get(name).copied();
         let anchor = anchor.with_context(|| format!("no machine {name} in {}", self.name))?;
         Ok(Machine {
             namespace: self.name.namespace(name),
@@ -574,7 +590,7 @@ impl Cluster {
     /// # Errors
     /// When there is none of this name.
     pub fn daemon(&self, name: &str) -> Result<Daemon> {
-        let manifest = self.manifest();
+        let manifest = self.manifest()?;
         manifest.daemons.get(name).cloned().with_context(|| {
             let known: Vec<&str> = manifest.daemons.keys().map(String::as_str).collect();
             format!(

@@ -22,7 +22,7 @@ use crate::{
 /// The Pipeline of `example/pipeline.yaml`.
 const PIPELINE: &str = "example";
 /// How long the example may take to become Ready, images of a foreign cluster included.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Where the demo takes place.
 #[derive(Debug)]

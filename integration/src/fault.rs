@@ -4,6 +4,8 @@
 //! a word to Kubernetes, packets dropped on a node's cable. Nothing outside the cluster's own
 //! namespaces is touched.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -62,11 +64,14 @@ impl Cluster {
     /// When there is no such pod, or its container does not run.
     pub async fn empty_server(&self, namespace: &str, pod: &str) -> Result<()> {
         let (node, _, uid) = self.container(namespace, pod).await?;
-        let volumes = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir");
-        // Killed first, or it would write again what it still has in memory.
+        let volumes = format!("/var/lib/kubelet/pods/{uid}/volumes");
+        // Frozen first: it writes nothing more, and is not restarted before its files are gone.
+        self.freeze_server(namespace, pod).await?;
+        let below = format!("{volumes}/kubernetes.io~empty-dir/*/*");
+        let words = ["find", &volumes, "-depth", "-path", &below, "-delete"];
+        let emptied = self.run_in_node(&node, &words).await.map(drop);
         self.kill_server(namespace, pod).await?;
-        let words = ["find", &volumes, "-mindepth", "2", "-delete"];
-        self.run_in_node(&node, &words).await.map(drop)
+        emptied
     }
 
     /// Sends a signal to the first process of a pod's first container.
@@ -158,8 +163,8 @@ impl Cluster {
     /// # Errors
     /// When there is no such node.
     pub async fn cut(&self, node: &str) -> Result<()> {
-        self.cut_direction(node, Direction::In).await?;
-        self.cut_direction(node, Direction::Out).await
+        self.filter(node, &[Direction::In, Direction::Out], "drop")
+            .await
     }
 
     /// Cuts one direction of a node's cable.
@@ -167,19 +172,21 @@ impl Cluster {
     /// # Errors
     /// When there is no such node.
     pub async fn cut_direction(&self, node: &str, direction: Direction) -> Result<()> {
-        let (chain, hook) = match direction {
-            Direction::In => ("incoming", "ingress"),
-            Direction::Out => ("outgoing", "egress"),
-        };
-        // At the device itself, before and behind everything else that filters or translates.
-        let rules = format!(
-            "table netdev {TABLE} {{ chain {chain} {{ type filter hook {hook} device eth0 priority 0; policy drop; }} }}\n"
+        self.filter(node, &[direction], "drop").await
+    }
+
+    /// Loses a share of what passes a node's cable, in percent.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn drop_packets(&self, node: &str, percent: u8) -> Result<()> {
+        ensure!(
+            percent <= 100,
+            "a loss of {percent} % is more than everything"
         );
-        let mut command = self.command_in_node(node, "nft")?;
-        process::feed(command.args(["-f", "-"]), &rules)
+        let rule = format!("numgen random mod 100 < {percent} drop");
+        self.filter(node, &[Direction::In, Direction::Out], &rule)
             .await
-            .map(drop)
-            .with_context(|| format!("cutting {node} off"))
     }
 
     /// Undoes everything done to a node's cable. Does nothing when there is none.
@@ -187,14 +194,34 @@ impl Cluster {
     /// # Errors
     /// When there is no such node.
     pub async fn heal(&self, node: &str) -> Result<()> {
+        self.filter(node, &[], "accept").await?;
+        self.smooth(node).await
+    }
+
+    /// Replaces the rules at a node's cable, all at once: nft carries out a whole text or nothing of it.
+    async fn filter(&self, node: &str, directions: &[Direction], rule: &str) -> Result<()> {
         // Declaring the table first makes its deletion succeed either way.
-        let rules = format!("table netdev {TABLE} {{ }}\ndelete table netdev {TABLE}\n");
+        let mut rules = format!("add table netdev {TABLE}\ndelete table netdev {TABLE}\n");
+        if !directions.is_empty() {
+            writeln!(rules, "add table netdev {TABLE}")?;
+        }
+        for direction in directions {
+            let (chain, hook) = match direction {
+                Direction::In => ("incoming", "ingress"),
+                Direction::Out => ("outgoing", "egress"),
+            };
+            // At the device itself, before and behind everything else that filters or translates.
+            writeln!(
+                rules,
+                "add chain netdev {TABLE} {chain} {{ type filter hook {hook} device eth0 priority 0 ; }}\n\
+                 add rule netdev {TABLE} {chain} {rule}"
+            )?;
+        }
         let mut command = self.command_in_node(node, "nft")?;
         process::feed(command.args(["-f", "-"]), &rules)
             .await
             .map(drop)
-            .with_context(|| format!("healing {node}"))?;
-        self.smooth(node).await
+            .with_context(|| format!("changing the cable of {node}"))
     }
 
     /// Heals every node.
@@ -208,40 +235,24 @@ impl Cluster {
         Ok(())
     }
 
-    /// Loses a share of what a node sends, in percent.
-    ///
-    /// # Errors
-    /// When there is no such node, or the kernel has no network emulator.
-    pub async fn drop_packets(&self, node: &str, percent: u8) -> Result<()> {
-        ensure!(
-            percent <= 100,
-            "a loss of {percent} % is more than everything"
-        );
-        self.emulate(node, "loss", &format!("{percent}%")).await
-    }
-
     /// Delays what a node sends.
     ///
     /// # Errors
     /// When there is no such node, or the kernel has no network emulator.
     pub async fn delay_packets(&self, node: &str, milliseconds: u32) -> Result<()> {
-        self.emulate(node, "delay", &format!("{milliseconds}ms"))
-            .await
-    }
-
-    async fn emulate(&self, node: &str, what: &str, amount: &str) -> Result<()> {
+        let delay = format!("{milliseconds}ms");
         let words = [
-            "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", what, amount,
+            "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "delay", &delay,
         ];
         self.run_in_node(node, &words)
             .await
             .map(drop)
             .with_context(|| {
-                format!("this needs the kernel's network emulator (module sch_netem) on {node}")
+                format!("delaying {node} needs the kernel's network emulator (module sch_netem)")
             })
     }
 
-    /// Takes delay and loss away again. Does nothing when there are none.
+    /// Takes the delay away again. Does nothing when there is none.
     async fn smooth(&self, node: &str) -> Result<()> {
         let shown = self
             .run_in_node(node, &["tc", "qdisc", "show", "dev", "eth0"])

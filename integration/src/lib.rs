@@ -2,6 +2,14 @@
 //!
 //! A typed library; the program `testbed` only parses its arguments and calls it.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::panic_in_result_fn,
+        reason = "a test both asserts and passes errors on"
+    )
+)]
+
 pub mod audit;
 pub mod build;
 pub mod cluster;

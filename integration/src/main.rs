@@ -159,13 +159,12 @@ enum Fault {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(id = "target", required = true, multiple = false, args = ["sentinel", "address"])]
 struct Probe {
     /// Ask a Sentinel at this host:port for the master.
-    #[arg(long)]
+    #[arg(long, required_unless_present = "address")]
     sentinel: Option<String>,
     /// Write to this host:port.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sentinel")]
     address: Option<String>,
     /// The master's name at the Sentinel.
     #[arg(long, default_value = "mymaster")]
@@ -190,33 +189,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
-    match arguments.verb {
-        Verb::Enter { folder } => cluster::enter(&folder).map(|()| ExitCode::SUCCESS),
-        Verb::Verify { only } => verify::run(&only).map(|passed| {
-            if passed {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }),
-        Verb::Policy => {
-            policy::check(place::workspace(), &place::cache()?).map(|()| ExitCode::SUCCESS)
-        }
-        verb => tokio::runtime::Runtime::new()
-            .context("starting the runtime")?
-            .block_on(act(&arguments.cluster, verb)),
-    }
+    tokio::runtime::Runtime::new()
+        .context("starting the runtime")?
+        .block_on(act(&arguments.cluster, arguments.verb))
 }
 
 async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Build { kubernetes } => {
-            package::ensure().await?;
-            let programs = build::ensure_programs(&kubernetes).await?;
-            for archive in image::ensure(&programs).await? {
-                progress::print(&format!("{} {}", archive.tag, archive.path.display()));
-            }
-        }
+        Verb::Build { kubernetes } => prepare(&kubernetes).await?,
         Verb::Up { nodes, kubernetes } => {
             let settings = Settings {
                 nodes,
@@ -263,12 +243,35 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
         }
         Verb::Demo { context } => demo::run(name, context.as_deref()).await?,
         Verb::Forward { address } => cluster::forward(address).await?,
-        Verb::Provision { kubeconfig, folder } => cluster::provision(&kubeconfig, &folder).await?,
-        Verb::Verify { .. } | Verb::Policy | Verb::Enter { .. } => {
-            unreachable!("these are run without a runtime")
+        Verb::Provision { kubeconfig, folder } => {
+            Box::pin(cluster::provision(&kubeconfig, &folder)).await?;
         }
+        Verb::Verify { only } => {
+            let passed = verify::run(&only)?;
+            return Ok(if passed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        Verb::Policy => policy::check(place::workspace(), &place::cache()?)?,
+        Verb::Enter { folder } => cluster::enter(&folder)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds everything, and shows the images.
+async fn prepare(kubernetes: &str) -> Result<()> {
+    package::ensure().await?;
+    let programs = async {
+        let programs = build::ensure_programs(kubernetes).await?;
+        image::ensure(&programs).await
+    };
+    let (archives, own) = tokio::join!(programs, image::ensure_project());
+    for archive in archives?.into_iter().chain([own?]) {
+        progress::print(&format!("{} {}", archive.tag, archive.path.display()));
+    }
+    Ok(())
 }
 
 async fn strike(cluster: &Cluster, fault: Fault) -> Result<()> {

@@ -4,7 +4,10 @@
 //! Runs where the pods are reachable (`testbed probe`, on a node). Speaks the protocol itself, so
 //! that no library's patience is in the numbers.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -22,8 +25,8 @@ const PERIOD: Duration = Duration::from_millis(1);
 const ATTEMPT: Duration = Duration::from_millis(250);
 /// Shorter pauses are the machine's own.
 const GAP: Duration = Duration::from_millis(100);
-/// The key that is written; its value counts the acknowledged writes.
-const KEY: &str = "probe";
+/// How long a written key lives: long enough to be looked at in the end. Seconds.
+const LIFETIME: &str = "600";
 
 /// How the prober finds the master.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +55,8 @@ pub struct Report {
 pub struct Limit {
     /// At the latest.
     pub most: Duration,
-    /// When writes have flowed again for so long after a gap of [`GAP`].
+    /// When writes have flowed again for so long after an outage of at least [`GAP`] in which attempts
+    /// failed.
     pub settled: Option<Duration>,
 }
 
@@ -94,7 +98,7 @@ impl Wire {
         timeout(ATTEMPT, async {
             let mut command = format!("*{}\r\n", words.len());
             for word in words {
-                command += &format!("${}\r\n{word}\r\n", word.len());
+                write!(command, "${}\r\n{word}\r\n", word.len())?;
             }
             self.stream.write_all(command.as_bytes()).await?;
             let head = self.line().await?;
@@ -163,67 +167,109 @@ async fn find(target: &Target) -> Result<String> {
 /// When no write succeeds at all.
 pub async fn run(target: &Target, limit: Limit, tell: impl Fn(&Told)) -> Result<Report> {
     let begun = Instant::now();
+    let run = run_name();
     let mut report = Report::default();
     let mut wire: Option<Wire> = None;
     let mut last: Option<(Instant, String)> = None;
+    let mut failed = false;
     let mut gap_ended = None;
+    let mut acknowledged = Vec::new();
+    let mut number = 0_u64;
     while begun.elapsed() < limit.most {
         let settled = |at: Instant| limit.settled.is_some_and(|wanted| at.elapsed() >= wanted);
         if gap_ended.is_some_and(settled) {
             break;
         }
-        let next = report.acknowledged.saturating_add(1);
-        match write(&mut wire, target, next).await {
-            Ok(master) => {
-                report.acknowledged = next;
-                if next == 1 {
-                    tell(&Told::Started);
+        number = number.saturating_add(1);
+        if let Ok(master) = write(&mut wire, target, &format!("{run}:{number}")).await {
+            if acknowledged.is_empty() {
+                tell(&Told::Started);
+            }
+            acknowledged.push(number);
+            let now = Instant::now();
+            if let Some((before, former)) = last.replace((now, master.clone())) {
+                let gap = now.duration_since(before);
+                let gap_ms = u64::try_from(gap.as_millis())?;
+                if failed && gap >= GAP {
+                    gap_ended = Some(now);
                 }
-                let now = Instant::now();
-                if let Some((before, former)) = last.replace((now, master.clone())) {
-                    let gap = now.duration_since(before);
-                    let gap_ms = u64::try_from(gap.as_millis())?;
-                    if gap >= GAP {
-                        gap_ended = Some(now);
-                    }
-                    if gap_ms > report.gap_ms {
-                        report.gap_ms = gap_ms;
-                        report.masters = [former, master];
-                    }
+                if gap_ms > report.gap_ms {
+                    report.gap_ms = gap_ms;
+                    report.masters = [former, master];
                 }
             }
-            Err(_) => wire = None,
+            failed = false;
+        } else {
+            wire = None;
+            failed = true;
         }
         // The period is the point: this is a prober, not a test that waits.
         tokio::time::sleep(PERIOD).await;
     }
+    report.acknowledged = u64::try_from(acknowledged.len())?;
     ensure!(
         report.acknowledged > 0,
         "no write was acknowledged in {} s",
         limit.most.as_secs()
     );
-    let mut reader = Wire::open(&find(target).await?).await?;
-    let kept: u64 = reader
-        .ask(&["GET", KEY])
-        .await?
-        .concat()
-        .parse()
-        .unwrap_or(0);
-    report.lost = report.acknowledged.saturating_sub(kept);
+    report.lost = lost(target, &run, &acknowledged).await?;
     tell(&Told::Ended(report.clone()));
     Ok(report)
 }
 
-/// Writes once, over the connection there is or a new one; says where.
-async fn write(wire: &mut Option<Wire>, target: &Target, value: u64) -> Result<String> {
+/// Begins the keys of this run, and of no other.
+fn run_name() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let milliseconds = since.map_or(0, |since| since.as_millis());
+    format!("probe:{}:{milliseconds}", std::process::id())
+}
+
+/// Writes one key, over the connection there is or a new one; says where.
+async fn write(wire: &mut Option<Wire>, target: &Target, key: &str) -> Result<String> {
     let open = match wire.take() {
         Some(open) => open,
         None => Wire::open(&find(target).await?).await?,
     };
     let open = wire.insert(open);
-    let answer = open.ask(&["SET", KEY, &value.to_string()]).await?;
+    let answer = open.ask(&["SET", key, "1", "EX", LIFETIME]).await?;
     ensure!(answer == ["OK"], "{answer:?}");
     Ok(open.address.clone())
+}
+
+/// Counts the acknowledged writes that are not there in the end.
+///
+/// Every write has a key of its own: one that was tried, timed out and arrived late must neither hide
+/// nor undo another.
+async fn lost(target: &Target, run: &str, acknowledged: &[u64]) -> Result<u64> {
+    let mut lost = 0_u64;
+    for numbers in acknowledged.chunks(200) {
+        let keys: Vec<String> = numbers
+            .iter()
+            .map(|number| format!("{run}:{number}"))
+            .collect();
+        let mut words = vec!["EXISTS"];
+        words.extend(keys.iter().map(String::as_str));
+        let kept = look(target, &words).await?;
+        lost = lost.saturating_add(u64::try_from(numbers.len())?.saturating_sub(kept));
+    }
+    Ok(lost)
+}
+
+/// Asks the master for a number, as often as it takes while the network loses packets.
+async fn look(target: &Target, words: &[&str]) -> Result<u64> {
+    let begun = Instant::now();
+    loop {
+        let attempt = async {
+            let mut wire = Wire::open(&find(target).await?).await?;
+            let answer = wire.ask(words).await?.concat();
+            answer.parse::<u64>().context("the answer is a number")
+        };
+        match attempt.await {
+            Ok(number) => return Ok(number),
+            Err(error) if begun.elapsed() > Duration::from_secs(10) => return Err(error),
+            Err(_) => tokio::time::sleep(PERIOD).await,
+        }
+    }
 }
 
 /// Fetches a path over HTTP from `host:port` and returns the body.

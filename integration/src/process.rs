@@ -22,9 +22,9 @@ impl Identity {
     /// The process that has this pid now; `None` when there is none, or only its zombie.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in parentheses may hold anything; what follows its last one is regular.
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let mut fields = line.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         if state == "Z" || state == "X" {
             return None;

@@ -175,7 +175,7 @@ impl Scene {
         }
         eventually(
             "the namespace goes away",
-            Duration::from_secs(120),
+            Duration::from_mins(2),
             async || match namespaces.get_opt(&self.namespace).await? {
                 None => Ok(()),
                 Some(_) => bail!("namespace {} is still there", self.namespace),
@@ -441,7 +441,7 @@ impl Scene {
             .map(|node| format!("  nodeName: {node}\n"))
             .unwrap_or_default();
         self.apply(&format!("{CLIENT_POD}{node}")).await?;
-        eventually("the client pod runs", Duration::from_secs(60), async || {
+        eventually("the client pod runs", Duration::from_mins(1), async || {
             anyhow::ensure!(self.pod("client").await?.ready, "not ready");
             Ok(())
         })

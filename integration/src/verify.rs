@@ -41,7 +41,7 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "lint",
-        command: &["cargo", "lint", "--features", "integration/cluster"],
+        command: &["cargo", "lint"],
         environment: &[],
         cold_minutes: 8,
         counted: false,

@@ -19,8 +19,8 @@ pub(crate) struct Control<'a> {
     pub(crate) credentials: &'a Credentials,
     /// The cluster's folder.
     pub(crate) folder: &'a Path,
-    /// After how many seconds of silence a node is NotReady.
-    pub(crate) node_grace: u32,
+    /// After how many seconds of silence a node is `NotReady`.
+    pub(crate) grace: u32,
 }
 
 impl Control<'_> {
@@ -88,7 +88,7 @@ impl Control<'_> {
                 format!("--service-account-private-key-file={}", file("account.key")),
                 format!("--root-ca-file={}", file("ca.crt")),
                 "--use-service-account-credentials".to_owned(),
-                format!("--node-monitor-grace-period={}s", self.node_grace),
+                format!("--node-monitor-grace-period={}s", self.grace),
                 "--node-monitor-period=1s".to_owned(),
                 "--leader-elect=false".to_owned(),
                 "--kube-api-qps=200".to_owned(),

@@ -3,6 +3,7 @@
 //! Writes files into the cluster's folder; they die with the cluster.
 
 use std::{
+    fmt::Write as _,
     fs,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use rcgen::{
 };
 
 use super::name::{self, API_PORT, API_SERVICE, HOST_ADDRESS};
+use crate::build::hexadecimal;
 
 /// Where a cluster's credentials lie.
 #[derive(Debug, Clone)]
@@ -91,7 +93,7 @@ impl Credentials {
         let mut table = String::new();
         let mut add = |program: &str, user: &str, group: &str| -> Result<()> {
             let token = random_token()?;
-            table.push_str(&format!("{token},{user},{program},{group}\n"));
+            writeln!(table, "{token},{user},{program},{group}")?;
             let server = format!("https://{HOST_ADDRESS}:{API_PORT}");
             self.kubeconfig(program, &server, &token)?;
             self.keep(&format!("{program}.token"), &token)
@@ -167,7 +169,7 @@ fn random_token() -> Result<String> {
     fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
         .context("reading random bytes")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&bytes))
 }
 
 /// Writes a file that only its owner reads.

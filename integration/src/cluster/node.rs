@@ -32,8 +32,8 @@ pub(crate) struct Node<'a> {
     pub(crate) credentials: &'a Credentials,
     /// The node's folder.
     pub(crate) folder: &'a Path,
-    /// After how many seconds of silence a node is NotReady.
-    pub(crate) node_grace: u32,
+    /// After how many seconds of silence a node is `NotReady`.
+    pub(crate) grace: u32,
 }
 
 impl Node<'_> {
@@ -133,7 +133,7 @@ state = "/run/containerd"
             "nodeStatusUpdateFrequency": "4s",
             "nodeStatusReportFrequency": "1m",
             // A lease is renewed after a quarter of its time.
-            "nodeLeaseDurationSeconds": self.node_grace,
+            "nodeLeaseDurationSeconds": self.grace,
             "volumeStatsAggPeriod": "-1s",
             "maxPods": 100,
             "imageGCHighThresholdPercent": 100,

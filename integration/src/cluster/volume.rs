@@ -1,6 +1,6 @@
 //! Makes the volumes of a cluster: folders of this machine, which every node sees.
 //!
-//! A claim's folder becomes a PersistentVolume of type `local`, so that the kubelet gives it to the pod's group as it
+//! A claim's folder becomes a `PersistentVolume` of type `local`, so that the kubelet gives it to the pod's group as it
 //! does with a real disk; the built-in host-path provisioner leaves it to root. All nodes share it: a pod that moves
 //! away from a lost node finds its data.
 
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::progress;
 
-/// The StorageClass, which is the default one.
+/// The storage class, which is the default one.
 pub(crate) const CLASS: &str = "shared";
 /// What the class calls us.
 pub(crate) const PROVISIONER: &str = "testbed.local/shared";

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::Archive;
+use crate::build::hexadecimal;
 
 /// One thing in a layer.
 #[derive(Debug)]
@@ -149,8 +150,7 @@ fn append<W: Write>(
 /// Writes an image to its place in the cache.
 pub(crate) fn write(archive: &Archive, layer: Layer, config: &Config<'_>) -> Result<()> {
     let layer = layer.into_tar()?;
-    let digest = Sha256::digest(&layer);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hexadecimal(&Sha256::digest(&layer));
     let mut settings = json!({
         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         "Entrypoint": config.entrypoint,

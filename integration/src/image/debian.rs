@@ -296,7 +296,7 @@ fn resolve(root: &Path, path: &Path) -> Result<PathBuf> {
             continue;
         };
         let rest = components.as_path().to_owned();
-        if rest.as_os_str().len() > 0 {
+        if !rest.as_os_str().is_empty() {
             pending.push(rest);
         }
         match first {
