@@ -39,47 +39,7 @@ fn tell(seed: u64) -> (Result<(), String>, String) {
             // Faults of the master are what the others are about.
             node = world.master().unwrap_or(node);
         }
-        let fault = match rng.random_range(0..10) {
-            0 | 1 => {
-                world.kill(&node);
-                format!("kill {node}")
-            }
-            2 => {
-                world.kill(&node);
-                world.start(&node);
-                format!("restart {node}")
-            }
-            3 => {
-                world.freeze(&node, true);
-                format!("freeze {node}")
-            }
-            4 => {
-                world.freeze(&node, false);
-                format!("thaw {node}")
-            }
-            5 => {
-                world.kill(&duke);
-                world.start(&duke);
-                format!("restart {duke}")
-            }
-            6 => {
-                world.freeze(&duke, true);
-                format!("freeze {duke}")
-            }
-            7 => {
-                world.freeze(&duke, false);
-                format!("thaw {duke}")
-            }
-            8 => {
-                world.cut(&duke, &node);
-                format!("cut {duke} {node}")
-            }
-            _ => {
-                let other = format!("d{}", rng.random_range(1..=3));
-                world.cut(&duke, &other);
-                format!("cut {duke} {other}")
-            }
-        };
+        let fault = strike(&mut world, &mut rng, &duke, &node);
         transcript += "# ";
         transcript += &fault;
         transcript += "\n";
@@ -100,6 +60,51 @@ fn tell(seed: u64) -> (Result<(), String>, String) {
     world.show();
     transcript += &world.take_transcript();
     (settled, transcript)
+}
+
+/// One fault, and what it was.
+fn strike(world: &mut World, rng: &mut ChaCha8Rng, duke: &str, node: &str) -> String {
+    match rng.random_range(0..10) {
+        0 | 1 => {
+            world.kill(node);
+            format!("kill {node}")
+        }
+        2 => {
+            world.kill(node);
+            world.start(node);
+            format!("restart {node}")
+        }
+        3 => {
+            world.freeze(node, true);
+            format!("freeze {node}")
+        }
+        4 => {
+            world.freeze(node, false);
+            format!("thaw {node}")
+        }
+        5 => {
+            world.kill(duke);
+            world.start(duke);
+            format!("restart {duke}")
+        }
+        6 => {
+            world.freeze(duke, true);
+            format!("freeze {duke}")
+        }
+        7 => {
+            world.freeze(duke, false);
+            format!("thaw {duke}")
+        }
+        8 => {
+            world.cut(duke, node);
+            format!("cut {duke} {node}")
+        }
+        _ => {
+            let other = format!("d{}", rng.random_range(1..=3));
+            world.cut(duke, &other);
+            format!("cut {duke} {other}")
+        }
+    }
 }
 
 fn one_leader_in_an_epoch(transcript: &str) -> Result<(), String> {

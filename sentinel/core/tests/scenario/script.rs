@@ -7,6 +7,7 @@
 //! kill n1 | start n1        a process dies, or starts again (a Duke with its disk, a node with its data)
 //! empty n1                  a dead node loses its data; wipe d1: a dead Duke its disk
 //! loading n1 | loaded n1    a node reads its data, or has read it
+//! snapshot n2               a node's disk keeps the name of its history, as a snapshot does
 //! withhold n1               a node gives its data to no new follower
 //! priority n2 10            a node's priority
 //! freeze n1 | thaw n1       a process stops being run
@@ -79,6 +80,7 @@ fn command(world: &mut World, line: &str) {
         ["empty", name] => world.empty(name),
         ["loading", name] => world.loading(name, true),
         ["loaded", name] => world.loading(name, false),
+        ["snapshot", name] => world.snapshot(name),
         ["withhold", name] => world.withhold(name),
         ["priority", name, priority] => world.rank(name, priority.parse().unwrap()),
         ["wipe", name] => world.wipe(name),

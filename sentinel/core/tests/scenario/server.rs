@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) loading: bool,
     /// It gives its data to nobody.
     pub(crate) withholds: bool,
+    /// Its data set on disk says which history it is from.
+    pub(crate) snapshots: bool,
     /// Commands between MULTI and EXEC.
     queued: BTreeMap<Connection, Vec<Vec<String>>>,
     /// What connections said while the process was frozen.
@@ -63,18 +65,21 @@ impl Server {
             priority: 100,
             loading: false,
             withholds: false,
+            snapshots: false,
             queued: BTreeMap::new(),
             waiting: Vec::new(),
         }
     }
 
-    /// Starts the process again, with the data it has; as with an append-only file, nobody knows
-    /// any more which history it is from.
+    /// Starts the process again, with the data it has. With an append-only file nobody knows any
+    /// more which history it is from.
     pub(crate) fn start(&mut self) {
         self.alive = true;
         self.frozen = false;
         self.life += 1;
-        self.lineage = (format!("{}-{}", self.address, self.life), "0".to_owned());
+        if !self.snapshots {
+            self.lineage = (format!("{}-{}", self.address, self.life), "0".to_owned());
+        }
         self.follow(NOWHERE.parse().unwrap());
         self.queued.clear();
         self.waiting.clear();

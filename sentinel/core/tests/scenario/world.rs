@@ -293,6 +293,12 @@ impl World {
         self.nodes.get_mut(&address).unwrap().withholds = true;
     }
 
+    /// A node whose data set on disk says which history it is from.
+    pub(crate) fn snapshot(&mut self, name: &str) {
+        let address = Self::node(name);
+        self.nodes.get_mut(&address).unwrap().snapshots = true;
+    }
+
     pub(crate) fn rank(&mut self, name: &str, priority: u32) {
         let address = Self::node(name);
         self.nodes.get_mut(&address).unwrap().priority = priority;
@@ -307,6 +313,12 @@ impl World {
         if let Some(duke) = self.duke(name) {
             self.dukes[duke].frozen = frozen;
             if !frozen {
+                // As in the shell: the clock comes first, then what waited in the sockets.
+                let now = Time::from_millis(self.now);
+                if let Some(engine) = &mut self.dukes[duke].engine {
+                    engine.tick(now);
+                    self.drain(duke);
+                }
                 for event in std::mem::take(&mut self.dukes[duke].inbox) {
                     self.happen(event);
                 }
