@@ -157,11 +157,12 @@ pub fn plan(
     memory.failures.retain(|id, _| changes.differs(id));
     let surplus = objects::surplus(&changes.wanted, seen);
     let seeding = seeding::seed(&now, memory);
-    let is_quiet = seeding == Seeding::NotNeeded && !changes.touches_pods;
-    let roll = if is_quiet {
-        roll::roll(&now, stateful_set, memory)
+    let roll = if seeding != Seeding::NotNeeded {
+        Roll::Waiting("the group has no master yet".to_owned())
+    } else if changes.touches_pods {
+        Roll::Waiting("the StatefulSet is being updated".to_owned())
     } else {
-        Roll::Waiting("objects are being updated".to_owned())
+        roll::roll(&now, stateful_set, memory)
     };
     let failures: Vec<String> = memory.failures.values().cloned().collect();
     let decided = Decided {

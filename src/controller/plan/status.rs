@@ -348,12 +348,17 @@ fn updated(now: &Situation<'_>, decided: &Decided<'_>) -> Verdict {
             "the number of Dukes is being changed".to_owned(),
         );
     }
-    verdict(
-        kind,
-        true,
-        Reason::AsWanted,
-        "all pods are of the wanted revision and number",
-    )
+    let data = now.seen.data.iter().map(|pod| &pod.facts);
+    let dukes = now.seen.dukes.iter().map(|pod| &pod.facts);
+    if let Some(facts) = data.chain(dukes).find(|facts| !facts.ready) {
+        let trouble = facts.trouble.as_deref().unwrap_or("it is starting");
+        return no(
+            Reason::PodsStarting,
+            format!("{} is not ready: {trouble}", facts.name),
+        );
+    }
+    let message = "all pods are ready, of the wanted revision and number";
+    verdict(kind, true, Reason::AsWanted, message)
 }
 
 fn waiting_reason(now: &Situation<'_>) -> Reason {

@@ -99,3 +99,20 @@ fn a_replica_that_does_not_answer_costs_readiness_and_nothing_else() {
         Some(false)
     );
 }
+
+#[test]
+fn a_pod_that_is_not_ready_costs_readiness() {
+    for is_duke in [false, true] {
+        let mut scene = Scene::settled(3, 3);
+        if is_duke {
+            scene.duke(1).facts.ready = false;
+        } else {
+            scene.pod(1).facts.ready = false;
+        }
+        let conditions = scene.plan().status.conditions;
+        assert_eq!(
+            condition::holds(&conditions, ConditionType::Ready),
+            Some(false)
+        );
+    }
+}
