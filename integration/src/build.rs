@@ -64,6 +64,8 @@ pub struct Programs {
     pub helm: PathBuf,
     /// The process that holds a pod's namespaces.
     pub pause: PathBuf,
+    /// A cable that takes its time.
+    pub delay: PathBuf,
 }
 
 /// Kubernetes versions there is a module for.
@@ -118,6 +120,7 @@ pub async fn ensure_programs(kubernetes: &str) -> Result<Programs> {
     let coredns = simple("coredns", &["."], &["coredns"]).await?;
     let helm = simple("helm", &["helm.sh/helm/v4/cmd/helm"], &["helm"]).await?;
     let pause = simple("pause", &["."], &["pause"]).await?;
+    let delay = simple("delay", &["."], &["delay"]).await?;
     Ok(Programs {
         etcd: etcd.join("etcd"),
         apiserver: built.join("kube-apiserver"),
@@ -129,6 +132,7 @@ pub async fn ensure_programs(kubernetes: &str) -> Result<Programs> {
         coredns: coredns.join("coredns"),
         helm: helm.join("helm"),
         pause: pause.join("pause"),
+        delay: delay.join("delay"),
     })
 }
 

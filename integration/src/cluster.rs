@@ -585,6 +585,26 @@ impl Cluster {
         command
     }
 
+    /// Delays everything on a node's cable, both ways, until it is healed.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn lengthen_cable(&self, node: &str, milliseconds: u32) -> Result<()> {
+        self.machine(node)?;
+        let log = self.log(&format!("{node}-delay"));
+        let program = &self.programs.delay;
+        network::lengthen(&self.name, node, milliseconds, program, &log).await
+    }
+
+    /// Makes a node's cable as short as it was. Does nothing when it is.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn shorten_cable(&self, node: &str) -> Result<()> {
+        self.machine(node)?;
+        network::shorten(&self.name, node).await
+    }
+
     /// A daemon by name: `apiserver`, `scheduler`, `kubelet-1`, ….
     ///
     /// # Errors

@@ -195,7 +195,7 @@ impl Cluster {
     /// When there is no such node.
     pub async fn heal(&self, node: &str) -> Result<()> {
         self.filter(node, &[], "accept").await?;
-        self.smooth(node).await
+        self.shorten_cable(node).await
     }
 
     /// Replaces the rules at a node's cable, all at once: nft carries out a whole text or nothing of it.
@@ -235,32 +235,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Delays what a node sends.
+    /// Delays what passes a node's cable, in each direction.
     ///
     /// # Errors
-    /// When there is no such node, or the kernel has no network emulator.
+    /// When there is no such node.
     pub async fn delay_packets(&self, node: &str, milliseconds: u32) -> Result<()> {
-        let delay = format!("{milliseconds}ms");
-        let words = [
-            "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "delay", &delay,
-        ];
-        self.run_in_node(node, &words)
-            .await
-            .map(drop)
-            .with_context(|| {
-                format!("delaying {node} needs the kernel's network emulator (module sch_netem)")
-            })
-    }
-
-    /// Takes the delay away again. Does nothing when there is none.
-    async fn smooth(&self, node: &str) -> Result<()> {
-        let shown = self
-            .run_in_node(node, &["tc", "qdisc", "show", "dev", "eth0"])
-            .await?;
-        if shown.contains("netem") {
-            self.run_in_node(node, &["tc", "qdisc", "del", "dev", "eth0", "root"])
-                .await?;
-        }
-        Ok(())
+        self.lengthen_cable(node, milliseconds).await
     }
 }

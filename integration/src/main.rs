@@ -150,7 +150,7 @@ enum Fault {
     Heal { node: String },
     /// Loses a share of a node's packets.
     Drop { node: String, percent: u8 },
-    /// Delays what a node sends.
+    /// Delays what passes a node's cable, each way.
     Delay { node: String, milliseconds: u32 },
     /// Kills a program of the cluster: apiserver, scheduler, kubelet-1, ….
     Stop { program: String },

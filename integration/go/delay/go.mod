@@ -1,0 +1,3 @@
+module testbed/delay
+
+go 1.26.0
