@@ -285,6 +285,7 @@ impl Hands<'_> {
         let Caches {
             pipelines: _,
             pods: _,
+            claims: _,
             config_maps,
             deployments,
             budgets,

@@ -2,17 +2,17 @@
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
-use futures::{FutureExt as _, StreamExt as _, future::try_join_all};
+use futures::{FutureExt as _, Stream, StreamExt as _, future::try_join_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Pod, Secret, Service},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service},
     discovery::v1::EndpointSlice,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, Client, Resource,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, PartialObjectMeta},
     runtime::{reflector::ObjectRef, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -31,6 +31,12 @@ pub type Guarded = DeserializeGuard<Pipeline>;
 /// Selects what we own: nothing else is ever watched, Secrets above all.
 const OWNED: &str = "app.kubernetes.io/managed-by=pipeline-operator";
 
+/// Selects volume claims of data pods: a StatefulSet gives them the labels of its selector.
+const CLAIMS: &str = "kubernetes.lol/component=pipeline";
+
+/// What is known of a volume claim.
+pub type Claim = PartialObjectMeta<PersistentVolumeClaim>;
+
 /// The caches.
 #[derive(Clone, Debug)]
 pub struct Caches {
@@ -38,6 +44,8 @@ pub struct Caches {
     pub pipelines: Cache<Guarded>,
     /// Data pods and Dukes.
     pub pods: Cache<Pod>,
+    /// The data pods' volume claims, which outlive Pipelines.
+    pub claims: Cache<Claim>,
     /// Owned objects.
     pub config_maps: Cache<ConfigMap>,
     /// Owned objects.
@@ -85,7 +93,7 @@ impl Source<'_> {
         }
     }
 
-    /// Starts one watch whose objects name their Pipeline in a label.
+    /// Starts one watch of owned objects.
     fn owned<K>(&self, pipelines: &Cache<Guarded>) -> Cache<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -98,6 +106,25 @@ impl Source<'_> {
     {
         let config = watcher::Config::default().labels(OWNED);
         let (cache, stream) = Cache::watch(self.api::<K>(), config);
+        self.follow(stream, pipelines);
+        cache
+    }
+
+    /// Starts the watch of the data pods' volume claims.
+    fn claims(&self, pipelines: &Cache<Guarded>) -> Cache<Claim> {
+        let config = watcher::Config::default().labels(CLAIMS);
+        // Metadata only, by the type.
+        let (cache, stream) = Cache::watch(self.api::<Claim>(), config);
+        self.follow(stream, pipelines);
+        cache
+    }
+
+    /// Wakes the Pipelines that the watched objects name in their label.
+    fn follow<K: Resource>(
+        &self,
+        stream: impl Stream<Item = Touched<K>> + Send + 'static,
+        pipelines: &Cache<Guarded>,
+    ) {
         let (wake, pipelines) = (self.wake.clone(), pipelines.clone());
         self.tasks.spawn(stream.for_each(move |touched| {
             match touched {
@@ -114,7 +141,6 @@ impl Source<'_> {
             }
             std::future::ready(())
         }));
-        cache
     }
 }
 
@@ -169,6 +195,7 @@ impl Caches {
         }));
         Self {
             pods: source.owned(&pipelines),
+            claims: source.claims(&pipelines),
             config_maps: source.owned(&pipelines),
             deployments: source.owned(&pipelines),
             budgets: source.owned(&pipelines),
@@ -185,6 +212,7 @@ impl Caches {
         let Self {
             pipelines,
             pods,
+            claims,
             config_maps,
             deployments,
             budgets,
@@ -196,6 +224,7 @@ impl Caches {
         let lists = [
             pipelines.ready().boxed(),
             pods.ready().boxed(),
+            claims.ready().boxed(),
             config_maps.ready().boxed(),
             deployments.ready().boxed(),
             budgets.ready().boxed(),
@@ -222,6 +251,7 @@ impl Caches {
         let Self {
             pipelines: _,
             pods: _,
+            claims: _,
             config_maps,
             deployments,
             budgets,

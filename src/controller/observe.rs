@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 
 use super::{
-    caches::Caches,
+    caches::{Caches, Claim},
     object::{Object, ObjectId},
 };
 use crate::{
@@ -117,6 +117,8 @@ pub struct Observation {
     pub data: Vec<DataPod>,
     /// The Dukes, by name.
     pub dukes: Vec<DukePod>,
+    /// The ordinals whose volumes are older than the Pipeline, and may hold data of an earlier one.
+    pub inherited: BTreeSet<u16>,
 }
 
 impl Observation {
@@ -279,7 +281,46 @@ fn read(caches: &Caches, pipeline: &Pipeline) -> Observation {
             .collect(),
         data,
         dukes,
+        inherited: inherited(caches, pipeline, &namespace, &names),
     }
+}
+
+/// Which data pods find a volume that was there before their Pipeline.
+fn inherited(
+    caches: &Caches,
+    pipeline: &Pipeline,
+    namespace: &str,
+    names: &Names,
+) -> BTreeSet<u16> {
+    let born = pipeline.metadata.creation_timestamp.as_ref();
+    let is_older = |claim: &Claim| claim.metadata.creation_timestamp.as_ref() < born;
+    let of = |claim: &Claim| {
+        // A claim is called <template>-pipeline-<NAME>-<N>.
+        let (_, ordinal) = claim
+            .metadata
+            .name
+            .as_ref()?
+            .rsplit_once(&format!("-{}-", names.data()))?;
+        ordinal.parse().ok()
+    };
+    let label = |claim: &Claim| {
+        claim
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(label::PIPELINE))
+            .cloned()
+    };
+    caches
+        .claims
+        .select(|claim| {
+            claim.metadata.namespace.as_deref() == Some(namespace)
+                && label(claim).as_deref() == Some(names.pipeline())
+                && is_older(claim)
+        })
+        .iter()
+        .filter_map(|claim| of(claim))
+        .collect()
 }
 
 fn pods(caches: &Caches, namespace: &str, names: &Names, component: Component) -> Vec<Arc<Pod>> {

@@ -59,8 +59,6 @@ pub struct Wanted {
     pub dukes: u32,
     /// How many Dukes must agree that the master is down, if the user says so.
     pub quorum: Option<u32>,
-    /// Whether volumes outlive pods.
-    pub durable: bool,
     /// Directives for running data nodes.
     pub live: BTreeMap<String, String>,
     /// Which of them go back to their defaults because the spec no longer names them.

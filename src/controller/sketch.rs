@@ -19,11 +19,7 @@ use super::{
     resolve::{Defaults, resolve},
 };
 use crate::{
-    api::{
-        Pipeline, directive, label,
-        names::Names,
-        resolved::{Resolved, Storage},
-    },
+    api::{Pipeline, directive, label, names::Names, resolved::Resolved},
     redis::Credentials,
     render::{self, AddressFamily, Objects, Passwords, Slices, hash, user::Identity},
 };
@@ -215,10 +211,6 @@ fn wanted(resolved: &Resolved, live_before: &str) -> Wanted {
         data: resolved.data.replicas,
         dukes,
         quorum: (quorum != dukes / 2 + 1).then_some(quorum),
-        durable: match resolved.data.storage {
-            Storage::Claim(_) => true,
-            Storage::EmptyDir(_) => false,
-        },
         live,
         resets: reset_names,
         duke_settings: duke
@@ -240,7 +232,6 @@ fn without_spec(pipeline: &Pipeline, names: Names) -> Wanted {
             .unwrap_or(1)
             .max(1),
         quorum: None,
-        durable: false,
         live: BTreeMap::new(),
         resets: BTreeSet::new(),
         duke_settings: BTreeMap::new(),

@@ -54,6 +54,7 @@ fn caches(api: &Api) -> Caches {
                 .collect(),
         ),
         pods: Cache::of(api.list("pods")),
+        claims: Cache::of(Vec::new()),
         config_maps: Cache::of(api.list("configmaps")),
         deployments: Cache::of(api.list("deployments")),
         budgets: Cache::of(api.list("poddisruptionbudgets")),

@@ -200,16 +200,31 @@ fn recorded_master<'a>(
     (!lost_its_data).then(|| Choice::Take(pod, "it was master last".to_owned()))
 }
 
-/// The node with the most keys. Where volumes may hold data, all pods are waited for first.
+/// The node with the most keys.
+///
+/// A group with a past is given some time for all its pods. A fresh one waits, as long as it takes,
+/// for every volume that is older than the Pipeline: seeded without it, its data would be lost.
 fn most_data<'a>(
     now: &Situation<'_>,
     candidates: &[(&'a DataPod, &NodeReport)],
     has_lasted: Duration,
 ) -> Choice<'a> {
     let wanted = usize::from(now.wanted.data);
-    let may_hold_data = now.wanted.durable || !now.is_fresh();
-    if may_hold_data && candidates.len() < wanted && has_lasted < PATIENCE {
+    if !now.is_fresh() && candidates.len() < wanted && has_lasted < PATIENCE {
         return Choice::Wait(format!("{} of {wanted} data pods answer", candidates.len()));
+    }
+    let answers = |ordinal: u16| candidates.iter().any(|(pod, _)| pod.ordinal == ordinal);
+    let missing = now
+        .seen
+        .inherited
+        .iter()
+        .find(|ordinal| **ordinal < now.wanted.data && !answers(**ordinal));
+    if let Some(ordinal) = missing.filter(|_| now.is_fresh()) {
+        let pod = now.wanted.names.pod(*ordinal);
+        return Choice::Wait(format!(
+            "{pod} does not answer, and its volume is of an earlier life and may have data; \
+             delete its claim if it does not"
+        ));
     }
     let best = candidates
         .iter()

@@ -84,7 +84,6 @@ impl Scene {
             data,
             dukes,
             quorum: None,
-            durable: false,
             live: BTreeMap::new(),
             resets: BTreeSet::new(),
             duke_settings: BTreeMap::new(),
@@ -98,6 +97,7 @@ impl Scene {
             live: BTreeMap::new(),
             data: (0..data).map(data_pod).collect(),
             dukes: (0..dukes).map(duke_pod).collect(),
+            inherited: BTreeSet::new(),
         };
         let mut scene = Self {
             wanted,

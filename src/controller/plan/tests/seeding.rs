@@ -56,8 +56,10 @@ fn a_fresh_group_does_not_wait_for_the_last_pod() {
 #[test]
 fn volumes_of_an_earlier_life_are_all_looked_at_first() {
     let mut scene = Scene::fresh(3, 3);
-    scene.wanted.durable = true;
+    scene.seen.inherited = [2].into();
     scene.mute_data(2);
+    assert!(message(&mut scene).contains("pipeline-tea-2 does not answer"));
+    scene.wait(PATIENCE * 10);
     assert!(!first(&mut scene).starts_with("RecordSeed"));
     scene.data(2, loaded(9));
     assert_eq!(
