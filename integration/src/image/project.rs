@@ -17,6 +17,8 @@ use crate::{place, process, progress};
 
 /// Proc-macros cannot be built statically, so the target has to be named although it is the machine's own.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The build profile, named in the workspace's `Cargo.toml`.
+const PROFILE: &str = "testbed";
 const PROGRAMS: &[&str] = &["pipeline-operator", "duke"];
 
 /// Builds the programs as they are in the source tree now, and makes the image.
@@ -30,12 +32,19 @@ pub async fn ensure() -> Result<Archive> {
         .current_dir(place::workspace())
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TARGET_DIR", &target)
-        .args(["build", "--release", "--locked", "--target", TARGET]);
+        .args([
+            "build",
+            "--profile",
+            PROFILE,
+            "--locked",
+            "--target",
+            TARGET,
+        ]);
     for program in PROGRAMS {
         command.args(["--package", program]);
     }
     progress::step("building the operator and Duke", process::run(&mut command)).await?;
-    let folder = target.join(TARGET).join("release");
+    let folder = target.join(TARGET).join(PROFILE);
     let programs: Vec<Vec<u8>> = PROGRAMS
         .iter()
         .map(|program| {

@@ -1,0 +1,243 @@
+//! Losing everything of one kind at once: all Dukes, all data pods, any missing object.
+
+use anyhow::{Context, Result, ensure};
+use integration::scene::{Scene, eventually};
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, IMAGES, SETTLE};
+
+/// Data on a volume that outlives its pod, every write in an append-only file once a second.
+fn durable() -> Value {
+    json!({ "pipeline": {
+        "customConfig": ["appendonly yes", "appendfsync everysec"],
+        "storage": { "persistentVolumeClaim": { "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": { "requests": { "storage": "64Mi" } },
+        } } },
+    } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dukes_killed_at_once_come_back_and_know_the_master() -> Result<()> {
+    let bed = Bed::get().await?;
+    for (name, image) in IMAGES {
+        let scene = bed.scene(&format!("dukes-{name}")).await?;
+        scene
+            .pipeline("demo", json!({ "pipeline": { "image": image } }))
+            .await?;
+        scene.client_pod().await?;
+        let master = scene.settled("demo", 3, SETTLE).await?;
+        let before = scene.pods("demo", "duke").await?;
+        for duke in &before {
+            scene.delete_pod(&duke.name, true).await?;
+        }
+        eventually("three other Dukes name the master", SETTLE, async || {
+            let now = scene.pods("demo", "duke").await?;
+            let fresh = now
+                .iter()
+                .filter(|pod| pod.ready && !before.contains(pod))
+                .count();
+            ensure!(fresh == 3, "{fresh} new Dukes are ready");
+            let answer = scene
+                .ask(
+                    "duke-demo",
+                    26379,
+                    &["SENTINEL", "get-master-addr-by-name", "mymaster"],
+                )
+                .await?;
+            ensure!(
+                answer.lines().next() == Some(&master.ip),
+                "discovery says {answer:?}"
+            );
+            Ok(())
+        })
+        .await?;
+        let now = scene.settled("demo", 3, SETTLE).await?;
+        ensure!(
+            now.uid == master.uid,
+            "the master changed though only Dukes died"
+        );
+        // They are a working group, not only a remembering one.
+        bed.kill_server(&scene, &master.name).await?;
+        eventually("the new Dukes fail over", SETTLE, async || {
+            let view = scene.view("demo").await?;
+            ensure!(
+                !view.master.is_empty() && view.master != master.name,
+                "{view:?}"
+            );
+            Ok(())
+        })
+        .await?;
+        scene.settled("demo", 3, SETTLE).await?;
+        scene.close().await?;
+    }
+    Ok(())
+}
+
+/// Writes numbered keys for as long as `writing` runs, returns the highest acknowledged one.
+async fn write_until_synced(scene: &Scene, master: &str) -> Result<u32> {
+    let mut last = 0;
+    for number in 1..=200_u32 {
+        let answer = scene
+            .redis(master, &["SET", "last", &number.to_string()])
+            .await?;
+        ensure!(answer == "OK", "write {number} said {answer}");
+        last = number;
+        if number >= 20 {
+            break;
+        }
+    }
+    // The append-only file is written once a second: wait until the server says it has done so.
+    eventually("the append-only file is on disk", SETTLE, async || {
+        let info = scene.redis(master, &["INFO", "persistence"]).await?;
+        ensure!(
+            info.contains("aof_pending_bio_fsync:0"),
+            "an fsync is pending"
+        );
+        ensure!(info.contains("aof_buffer_length:0"), "writes are buffered");
+        Ok(())
+    })
+    .await?;
+    Ok(last)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_pods_killed_at_once_come_back_with_the_newest_data() -> Result<()> {
+    let bed = Bed::get().await?;
+    let scene = bed.scene("all-data").await?;
+    scene.pipeline("demo", durable()).await?;
+    scene.client_pod().await?;
+    let mut master = scene.settled("demo", 3, SETTLE).await?;
+    for force in [false, true] {
+        let last = write_until_synced(&scene, &master.name).await?;
+        let before = scene.pods("demo", "pipeline").await?;
+        for pod in &before {
+            scene.delete_pod(&pod.name, force).await?;
+        }
+        eventually("all data pods are new", SETTLE, async || {
+            let now = scene.pods("demo", "pipeline").await?;
+            ensure!(
+                now.len() == 3 && now.iter().all(|pod| pod.ready),
+                "not all ready"
+            );
+            ensure!(
+                now.iter()
+                    .all(|pod| before.iter().all(|old| old.uid != pod.uid)),
+                "old ones"
+            );
+            Ok(())
+        })
+        .await?;
+        master = scene.settled("demo", 3, 2 * SETTLE).await?;
+        let found: u32 = scene
+            .redis(&master.name, &["GET", "last"])
+            .await?
+            .parse()
+            .unwrap_or(0);
+        ensure!(
+            found == last,
+            "write {last} was acknowledged and on disk, {found} is there"
+        );
+    }
+    scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_killed_at_once_get_a_master_again() -> Result<()> {
+    let bed = Bed::get().await?;
+    let scene = bed.scene("all-servers").await?;
+    scene.pipeline("demo", durable()).await?;
+    scene.client_pod().await?;
+    let master = scene.settled("demo", 3, SETTLE).await?;
+    let last = write_until_synced(&scene, &master.name).await?;
+    for pod in scene.pods("demo", "pipeline").await? {
+        bed.kill_server(&scene, &pod.name).await?;
+    }
+    let now = scene.settled("demo", 3, 2 * SETTLE).await?;
+    let found: u32 = scene
+        .redis(&now.name, &["GET", "last"])
+        .await?
+        .parse()
+        .unwrap_or(0);
+    ensure!(found == last, "write {last} was on disk, {found} is there");
+    scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_follows_the_wrong_master_is_put_right() -> Result<()> {
+    let bed = Bed::get().await?;
+    let scene = bed.scene("strays").await?;
+    scene.pipeline("demo", json!({})).await?;
+    let master = scene.settled("demo", 3, SETTLE).await?;
+    let pods = scene.pods("demo", "pipeline").await?;
+    let stray = pods
+        .iter()
+        .find(|pod| pod.name != master.name)
+        .context("there is a replica")?;
+    // An ordinary client may not do this: only the group's own users can.
+    let refused = scene.redis(&stray.name, &["REPLICAOF", "NO", "ONE"]).await;
+    ensure!(
+        refused.is_err(),
+        "an ordinary client took a replica over: {refused:?}"
+    );
+    for target in [["NO", "ONE"], ["127.0.0.1", "1"]] {
+        let password = bed.password(&scene, "demo", "duke").await?;
+        let answer = scene
+            .redis(
+                &stray.name,
+                &[
+                    "--user",
+                    "duke",
+                    "--pass",
+                    &password,
+                    "--no-auth-warning",
+                    "REPLICAOF",
+                    target[0],
+                    target[1],
+                ],
+            )
+            .await?;
+        ensure!(answer.starts_with("OK"), "REPLICAOF said {answer}");
+        let now = eventually("the stray is back", SETTLE, async || {
+            scene.whole("demo", 3).await
+        })
+        .await?;
+        ensure!(now.uid == master.uid, "the master changed for it");
+    }
+    scene.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_object_is_made_again() -> Result<()> {
+    let bed = Bed::get().await?;
+    let scene = bed.scene("missing").await?;
+    scene.pipeline("demo", json!({})).await?;
+    let master = scene.settled("demo", 3, SETTLE).await?;
+    for (group, version, kind, name) in [
+        ("", "v1", "Service", "pipeline-demo"),
+        ("", "v1", "Service", "duke-demo"),
+        ("", "v1", "ConfigMap", "pipeline-demo"),
+        ("", "v1", "ConfigMap", "duke-demo"),
+        ("policy", "v1", "PodDisruptionBudget", "pipeline-demo"),
+        (
+            "discovery.k8s.io",
+            "v1",
+            "EndpointSlice",
+            "pipeline-demo-redis",
+        ),
+    ] {
+        let api = scene.kind(group, version, kind).await?;
+        let uid = api.get(name).await?.metadata.uid;
+        api.delete(name, &DeleteParams::default()).await?;
+        eventually(&format!("{kind} {name} is back"), SETTLE, async || {
+            let found = api.get(name).await?;
+            ensure!(found.metadata.uid != uid && found.metadata.deletion_timestamp.is_none());
+            Ok(())
+        })
+        .await?;
+    }
+    let now = scene.settled("demo", 3, SETTLE).await?;
+    ensure!(now.uid == master.uid, "a data pod was replaced for it");
+    scene.close().await
+}
