@@ -206,7 +206,8 @@ impl Stage {
                 let name = cluster.name();
                 format!(
                     "look around:  export KUBECONFIG={}\n              kubectl get all\n              \
-                     cargo testbed --cluster {name} run node-1 redis-cli -h duke-{PIPELINE}.default.svc.cluster.local -p 26379 sentinel masters\n\
+                     cargo testbed --cluster {name} run node-1 redis-cli \
+                     -h duke-{PIPELINE}.default.svc.cluster.local -p 26379 sentinel masters\n\
                      tear down:    cargo testbed --cluster {name} down",
                     cluster.kubeconfig().display()
                 )

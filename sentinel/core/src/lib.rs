@@ -37,6 +37,7 @@
     )
 )]
 
+mod boundary;
 mod command;
 pub mod config;
 mod durable;
@@ -44,18 +45,15 @@ mod election;
 mod engine;
 mod event;
 mod failover;
-mod id;
 mod info;
-mod input;
 mod link;
 mod liveness;
 mod member;
 mod node;
 mod outbox;
-mod output;
-mod secret;
 mod session;
-mod time;
+
+use boundary::{id, input, output, secret, time};
 
 pub use durable::{Durable, DurableError, Member};
 pub use engine::Engine;
