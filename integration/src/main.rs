@@ -89,6 +89,9 @@ enum Verb {
         /// Only these suites.
         #[arg(long)]
         only: Vec<String>,
+        /// Those that take long, too.
+        #[arg(long)]
+        long: bool,
     },
     /// Holds the dependencies against the policy.
     Policy,
@@ -246,8 +249,8 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
         Verb::Provision { kubeconfig, folder } => {
             Box::pin(cluster::provision(&kubeconfig, &folder)).await?;
         }
-        Verb::Verify { only } => {
-            let passed = verify::run(&only)?;
+        Verb::Verify { only, long } => {
+            let passed = verify::run(&only, long)?;
             return Ok(if passed {
                 ExitCode::SUCCESS
             } else {

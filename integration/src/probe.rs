@@ -55,7 +55,7 @@ pub struct Report {
 pub struct Limit {
     /// At the latest.
     pub most: Duration,
-    /// When writes have flowed again for so long after an outage of at least [`GAP`] in which attempts
+    /// When writes have flowed again for so long after an outage of at least a tenth of a second in which attempts
     /// failed.
     pub settled: Option<Duration>,
 }

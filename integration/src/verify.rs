@@ -27,6 +27,8 @@ struct Suite {
     cold_minutes: u64,
     /// Whether the command is a test runner whose closing lines are added up.
     counted: bool,
+    /// Whether it runs only when asked for, by name or with `--long`.
+    long: bool,
 }
 
 /// The one table of time budgets. The sum of the first column is what a new machine may take (75);
@@ -38,6 +40,7 @@ const SUITES: &[Suite] = &[
         environment: &[],
         cold_minutes: 1,
         counted: false,
+        long: false,
     },
     Suite {
         name: "lint",
@@ -45,6 +48,7 @@ const SUITES: &[Suite] = &[
         environment: &[],
         cold_minutes: 8,
         counted: false,
+        long: false,
     },
     Suite {
         name: "test",
@@ -52,6 +56,7 @@ const SUITES: &[Suite] = &[
         environment: &[],
         cold_minutes: 10,
         counted: true,
+        long: false,
     },
     Suite {
         name: "document",
@@ -66,6 +71,7 @@ const SUITES: &[Suite] = &[
         environment: &[("RUSTDOCFLAGS", "-D warnings")],
         cold_minutes: 3,
         counted: false,
+        long: false,
     },
     Suite {
         name: "dependencies",
@@ -73,6 +79,7 @@ const SUITES: &[Suite] = &[
         environment: &[],
         cold_minutes: 8,
         counted: false,
+        long: false,
     },
     Suite {
         name: "build",
@@ -80,6 +87,7 @@ const SUITES: &[Suite] = &[
         environment: &[],
         cold_minutes: 22,
         counted: false,
+        long: false,
     },
     Suite {
         name: "cluster",
@@ -99,6 +107,7 @@ const SUITES: &[Suite] = &[
         environment: &[],
         cold_minutes: 23,
         counted: true,
+        long: true,
     },
 ];
 
@@ -130,13 +139,13 @@ impl Tally {
     }
 }
 
-/// Runs the suites named in `only`, or all, and says whether everything passed.
+/// Runs the suites named in `only`, or all (those that take long only when told so), and says whether everything passed.
 ///
 /// Goes on after a failed suite, so that one run shows everything that is wrong.
 ///
 /// # Errors
 /// When a suite's command cannot be started at all, or `only` names no suite.
-pub fn run(only: &[String]) -> Result<bool> {
+pub fn run(only: &[String], long: bool) -> Result<bool> {
     for name in only {
         anyhow::ensure!(
             SUITES.iter().any(|suite| suite.name == name),
@@ -149,10 +158,10 @@ pub fn run(only: &[String]) -> Result<bool> {
         );
     }
     let mut total = Tally::default();
-    for suite in SUITES
-        .iter()
-        .filter(|suite| only.is_empty() || only.iter().any(|n| n == suite.name))
-    {
+    for suite in SUITES.iter().filter(|suite| {
+        let named = only.iter().any(|name| name == suite.name);
+        named || (only.is_empty() && (long || !suite.long))
+    }) {
         total.add(run_suite(suite)?);
     }
     progress::say(&format!("{} passed, {} failed", total.passed, total.failed));
