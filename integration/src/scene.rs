@@ -454,7 +454,7 @@ impl Scene {
     /// When it answers with an error or not at all.
     pub async fn ask(&self, host: &str, port: u16, words: &[&str]) -> Result<String> {
         let port = port.to_string();
-        let mut command = vec!["redis-cli", "-e", "-t", "3", "-h", host, "-p", &port];
+        let mut command = vec!["timeout", "3", "redis-cli", "-e", "-h", host, "-p", &port];
         command.extend_from_slice(words);
         self.exec("client", "client", &command).await
     }
