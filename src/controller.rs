@@ -32,7 +32,7 @@ use self::{
     plan::{Plan, step::Step},
     report::Voice,
     resolve::Defaults,
-    sketch::Sketch,
+    sketch::{Refused, Sketch},
 };
 use crate::{
     api::{FIELD_MANAGER, Pipeline},
@@ -331,7 +331,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn sketch(&self) -> Result<Sketch, Box<sketch::Refused>> {
+    fn sketch(&self) -> Result<Sketch, Box<Refused>> {
         let mut kept = self
             .group
             .secret
@@ -347,14 +347,30 @@ impl Work<'_> {
 
     /// Slices, labels and status after a switch.
     async fn follow_switch(&self) -> Result<(), Error> {
-        let Ok(sketch) = self.sketch() else {
-            return Ok(());
-        };
-        let questions = sketch.questions();
-        let seen = observe::observe_urgently(&self.context.caches, self.pipeline, &questions).await;
+        match self.sketch() {
+            Ok(sketch) => {
+                let questions = sketch.questions();
+                self.announce_master(&sketch.wanted, &questions, &sketch)
+                    .await
+            }
+            Err(refused) => {
+                let questions = refused.questions();
+                self.announce_master(&refused.wanted, &questions, &*refused)
+                    .await
+            }
+        }
+    }
+
+    async fn announce_master(
+        &self,
+        wanted: &plan::Wanted,
+        questions: &observe::Questions,
+        drawing: &impl plan::SliceDrawing,
+    ) -> Result<(), Error> {
+        let seen = observe::observe_urgently(&self.context.caches, self.pipeline, questions).await;
         let plan = {
             let mut memory = self.group.memory();
-            plan::announce(&sketch.wanted, &seen, &sketch, &mut memory)
+            plan::announce(wanted, &seen, drawing, &mut memory)
         };
         self.announce(&plan).await
     }
@@ -403,11 +419,16 @@ impl Work<'_> {
         Ok(Some(Action::requeue(requeue)))
     }
 
-    /// Says what is wrong with a spec, and goes on labelling the group that exists.
-    async fn refuse(&self, refused: &sketch::Refused) -> Result<Action, Error> {
+    /// Says what is wrong with a spec, and goes on serving the group that exists.
+    async fn refuse(&self, refused: &Refused) -> Result<Action, Error> {
         let questions = refused.questions();
         let seen = observe::observe(&self.context.caches, self.pipeline, &questions).await;
-        let plan = plan::refuse(&refused.wanted, &seen, &refused.errors);
+        self.listen(&seen, questions.credentials.as_ref());
+        let plan = {
+            let mut memory = self.group.memory();
+            let Refused { wanted, errors, .. } = refused;
+            plan::refuse(wanted, &seen, refused, errors, &mut memory)
+        };
         let requeue = plan.requeue;
         self.carry_out(&plan, questions.credentials.as_ref())
             .await?;

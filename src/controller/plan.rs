@@ -99,12 +99,16 @@ pub struct Moment {
     pub dukes: u32,
 }
 
-/// Draws the wanted objects, with their hashes, in the order in which they are to be applied.
-pub trait Drawing {
+/// Draws the endpoint slices, with their hashes: all that a switch changes.
+pub trait SliceDrawing {
+    /// All of them.
+    fn draw_slices(&self, endpoints: &Endpoints) -> Vec<Object>;
+}
+
+/// Draws all wanted objects, with their hashes, in the order in which they are to be applied.
+pub trait Drawing: SliceDrawing {
     /// All of them.
     fn draw(&self, moment: &Moment) -> Vec<Object>;
-    /// Only the slices, which is all that a switch changes.
-    fn draw_slices(&self, endpoints: &Endpoints) -> Vec<Object>;
 }
 
 impl Plan {
@@ -225,7 +229,7 @@ fn guide(now: &Situation<'_>, seeding: Seeding, steps: &mut Vec<Step>, report: &
 pub fn announce(
     wanted: &Wanted,
     seen: &Observation,
-    drawing: &impl Drawing,
+    drawing: &impl SliceDrawing,
     memory: &mut Memory,
 ) -> Plan {
     let now = Situation::of(wanted, seen);
@@ -240,16 +244,38 @@ pub fn announce(
     }
 }
 
-/// The plan for a spec that cannot be followed: the group that exists is still served.
+/// The plan for a spec that cannot be followed: the group that exists is still served. Services and
+/// labels follow its master, new Dukes and data pods are made known; nothing is made, changed or
+/// deleted for the spec's sake.
 #[must_use]
-pub fn refuse(wanted: &Wanted, seen: &Observation, errors: &str) -> Plan {
-    let now = Situation::of(wanted, seen);
+pub fn refuse(
+    wanted: &Wanted,
+    seen: &Observation,
+    drawing: &impl SliceDrawing,
+    errors: &str,
+    memory: &mut Memory,
+) -> Plan {
+    let reports = seen.dukes.iter().filter_map(|pod| pod.answer.given());
+    let wanted = Wanted {
+        quorum: reports.map(|report| report.quorum).max(),
+        ..wanted.clone()
+    };
+    let now = Situation::of(&wanted, seen);
     let status = status::refused(&now, errors);
+    let slices = drawing.draw_slices(&roles::endpoints(&now));
+    let mut steps = objects::changes(slices, seen, memory).slices;
+    steps.extend(roles::label(&now));
+    if !seeding::is_needed(&now) {
+        let membership = Membership::of(&now);
+        steps.extend(membership.map(|lists| lists.feed(&now)).unwrap_or_default());
+        steps.extend(catch_up(&now));
+    }
+    let requeue = if steps.is_empty() { LATER } else { SOON };
     Plan {
-        steps: roles::label(&now),
+        steps,
         status,
         report: vec![errors.to_owned()],
-        requeue: LATER,
+        requeue,
     }
 }
 

@@ -15,11 +15,13 @@ use super::{
     caches::Caches,
     object::Object,
     observe::Questions,
-    plan::{Drawing, Moment, Wanted, roles::Endpoints},
+    plan::{Drawing, Moment, SliceDrawing, Wanted, roles::Endpoints},
     resolve::{Defaults, resolve},
 };
 use crate::{
-    api::{Pipeline, directive, label, names::Names, resolved::Resolved},
+    api::{
+        ExporterSpec, Pipeline, PipelineSpec, directive, label, names::Names, resolved::Resolved,
+    },
     redis::Credentials,
     render::{self, AddressFamily, Objects, Passwords, Slices, hash, user::Identity},
 };
@@ -36,7 +38,7 @@ pub struct Sketch {
     family: Option<AddressFamily>,
 }
 
-/// A Pipeline whose spec cannot be followed.
+/// A Pipeline whose spec cannot be followed: the group that was made before it went bad is still served.
 #[derive(Debug)]
 pub struct Refused {
     /// What can be said of it without a good spec.
@@ -45,6 +47,9 @@ pub struct Refused {
     pub credentials: Option<Credentials>,
     /// What is wrong, with remedies.
     pub errors: String,
+    /// What its slices are drawn from, unless its name is what is wrong.
+    plain: Option<Resolved>,
+    family: Option<AddressFamily>,
 }
 
 impl Sketch {
@@ -66,17 +71,20 @@ impl Sketch {
         }
         // Running servers go on with the passwords of a Secret that somebody has deleted.
         let secret = live.or_else(|| kept.clone());
+        let service = caches.services.get(namespace, &names.data());
+        let family = service.as_deref().and_then(AddressFamily::of_service);
         let resolved = match resolve(pipeline, defaults) {
             Ok(resolved) => resolved,
             Err(error) => {
                 return Err(Box::new(Refused {
-                    wanted: without_spec(pipeline, names),
+                    plain: plain(pipeline, caches, defaults, &names),
+                    wanted: without_spec(namespace, caches, names),
                     credentials: secret.as_deref().and_then(credentials),
                     errors: error.to_string(),
+                    family,
                 }));
             }
         };
-        let service = caches.services.get(namespace, &names.data());
         let config_map = caches.config_maps.get(namespace, &names.data());
         let before = config_map
             .as_ref()
@@ -88,7 +96,7 @@ impl Sketch {
             wanted: wanted(&resolved, before),
             credentials: secret.as_deref().and_then(credentials),
             passwords: Passwords::complete(secret.as_deref(), &random),
-            family: service.as_deref().and_then(AddressFamily::of_service),
+            family,
             resolved,
         })
     }
@@ -133,32 +141,48 @@ impl Drawing for Sketch {
         all.extend(self.draw_slices(&moment.endpoints));
         all
     }
+}
 
+impl SliceDrawing for Sketch {
     fn draw_slices(&self, endpoints: &Endpoints) -> Vec<Object> {
-        let Endpoints {
-            master,
-            dukes,
-            exporters,
-        } = endpoints;
-        // A slice's family is fixed when it is made, so it is not made before it is known.
-        let any = dukes.iter().chain(exporters).next();
-        let Some(family) = self
-            .family
-            .or_else(|| Some(AddressFamily::of(any?.address)))
-        else {
-            return Vec::new();
-        };
-        let Slices {
-            redis,
-            duke,
-            metrics,
-        } = render::slices(&self.resolved, family, master.as_ref(), dukes, exporters);
-        [Some(redis), Some(duke), metrics]
-            .into_iter()
-            .flatten()
-            .map(|slice| Object::EndpointSlice(Arc::new(slice)))
+        draw_slices(&self.resolved, self.family, endpoints)
+    }
+}
+
+impl SliceDrawing for Refused {
+    fn draw_slices(&self, endpoints: &Endpoints) -> Vec<Object> {
+        let plain = self.plain.iter();
+        plain
+            .flat_map(|resolved| draw_slices(resolved, self.family, endpoints))
             .collect()
     }
+}
+
+fn draw_slices(
+    resolved: &Resolved,
+    family: Option<AddressFamily>,
+    endpoints: &Endpoints,
+) -> Vec<Object> {
+    let Endpoints {
+        master,
+        dukes,
+        exporters,
+    } = endpoints;
+    // A slice's family is fixed when it is made, so it is not made before it is known.
+    let any = dukes.iter().chain(exporters).next();
+    let Some(family) = family.or_else(|| Some(AddressFamily::of(any?.address))) else {
+        return Vec::new();
+    };
+    let Slices {
+        redis,
+        duke,
+        metrics,
+    } = render::slices(resolved, family, master.as_ref(), dukes, exporters);
+    [Some(redis), Some(duke), metrics]
+        .into_iter()
+        .flatten()
+        .map(|slice| Object::EndpointSlice(Arc::new(slice)))
+        .collect()
 }
 
 /// All objects in the order in which they are applied: an object without a place here would not be
@@ -221,21 +245,39 @@ fn wanted(resolved: &Resolved, live_before: &str) -> Wanted {
     }
 }
 
-/// What is needed to go on labelling a group whose spec went bad.
-fn without_spec(pipeline: &Pipeline, names: Names) -> Wanted {
+/// What is needed to go on serving a group whose spec went bad: as many pods as it was given last.
+fn without_spec(namespace: &str, caches: &Caches, names: Names) -> Wanted {
+    let stateful_set = caches.stateful_sets.get(namespace, &names.data());
+    let data = stateful_set.and_then(|live| u16::try_from(live.spec.replicas?).ok());
+    let deployment = caches.deployments.get(namespace, &names.duke());
+    let dukes = deployment.and_then(|live| u32::try_from(live.spec.replicas?).ok());
     Wanted {
         names,
-        data: u16::try_from(pipeline.spec.pipeline.replicas)
-            .unwrap_or(1)
-            .max(1),
-        dukes: u32::try_from(pipeline.spec.duke.replicas)
-            .unwrap_or(1)
-            .max(1),
+        data: data.unwrap_or(1).max(1),
+        dukes: dukes.unwrap_or(1).max(1),
         quorum: None,
         live: BTreeMap::new(),
         resets: BTreeSet::new(),
         duke_settings: BTreeMap::new(),
     }
+}
+
+/// The same Pipeline with nothing in its spec but what its slices show: whether there are exporters.
+fn plain(
+    pipeline: &Pipeline,
+    caches: &Caches,
+    defaults: &Defaults,
+    names: &Names,
+) -> Option<Resolved> {
+    let namespace = pipeline.metadata.namespace.as_deref().unwrap_or_default();
+    let slice = caches.slices.get(namespace, &names.metrics_slice());
+    let mut plain = pipeline.clone();
+    plain.spec = PipelineSpec::default();
+    plain.spec.pipeline.exporter = slice.map(|_| ExporterSpec {
+        enabled: true,
+        ..ExporterSpec::default()
+    });
+    resolve(&plain, defaults).ok()
 }
 
 fn credentials(secret: &Secret) -> Option<Credentials> {

@@ -6,6 +6,7 @@ use self::scene::{Scene, blank, follower, master};
 
 mod change;
 mod membership;
+mod refusal;
 mod scene;
 mod seeding;
 

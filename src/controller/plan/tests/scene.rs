@@ -8,8 +8,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{
-    Deployment, DeploymentStatus, StatefulSet, StatefulSetSpec, StatefulSetStatus,
+use k8s_openapi::api::{
+    apps::v1::{Deployment, DeploymentStatus, StatefulSet, StatefulSetSpec, StatefulSetStatus},
+    discovery::v1::EndpointSlice,
 };
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         object::Object,
         observe::{Answer, DataPod, DukePod, Observation, Phase, PodFacts},
         plan::{
-            Drawing, Moment, Plan, Wanted, plan,
+            Drawing, Moment, Plan, SliceDrawing, Wanted, plan, refuse,
             roles::Endpoints,
             step::{Action, Step},
         },
@@ -38,9 +39,22 @@ impl Drawing for Traced {
     fn draw(&self, _moment: &Moment) -> Vec<Object> {
         self.0.clone()
     }
+}
 
+impl SliceDrawing for Traced {
     fn draw_slices(&self, _endpoints: &Endpoints) -> Vec<Object> {
         Vec::new()
+    }
+}
+
+/// Draws one slice that is called after the pod it leads to.
+struct MasterSlice;
+
+impl SliceDrawing for MasterSlice {
+    fn draw_slices(&self, endpoints: &Endpoints) -> Vec<Object> {
+        let mut slice = EndpointSlice::default();
+        slice.metadata.name = endpoints.master.as_ref().map(|master| master.pod.clone());
+        vec![Object::EndpointSlice(Arc::new(slice))]
     }
 }
 
@@ -224,10 +238,27 @@ impl Scene {
         plan(&self.wanted, &self.seen, &drawing, &mut self.memory)
     }
 
+    /// Makes the plan for a spec that was refused.
+    pub(super) fn refuse(&mut self) -> Plan {
+        let errors = "spec.pipeline.replicas: 1 at least";
+        refuse(
+            &self.wanted,
+            &self.seen,
+            &MasterSlice,
+            errors,
+            &mut self.memory,
+        )
+    }
+
     /// The plan's steps, one line each.
     pub(super) fn steps(&mut self) -> Vec<String> {
-        self.plan().steps.iter().map(line).collect()
+        lines(&self.plan())
     }
+}
+
+/// A plan's steps, one line each.
+pub(super) fn lines(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(line).collect()
 }
 
 /// A step as a line of a transcript.
