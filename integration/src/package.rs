@@ -1,8 +1,13 @@
-//! The Debian packages a cluster of ours needs from the machine.
+//! The Debian packages that clusters and tests need from the machine.
 //!
-//! Installs what is missing when it may (root, apt), and else names it. Starts no service.
+//! Installs what is missing when it may (root, apt), and else names it. Starts no service: what a package
+//! would start on its own is forbidden while it is installed.
 
-use std::path::Path;
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
@@ -16,7 +21,7 @@ struct Package {
     files: &'static [&'static str],
 }
 
-/// What runs a node, and makes networks and archives.
+/// What runs a node, makes networks and archives, and stands in for data servers in tests of Duke's process.
 const NEEDED: &[Package] = &[
     Package {
         name: "containerd",
@@ -41,6 +46,10 @@ const NEEDED: &[Package] = &[
     Package {
         name: "conntrack",
         files: &["/usr/sbin/conntrack"],
+    },
+    Package {
+        name: "redis-server",
+        files: &["/usr/bin/redis-server"],
     },
     Package {
         name: "util-linux",
@@ -91,13 +100,49 @@ pub async fn ensure() -> Result<()> {
 }
 
 async fn install(packages: &[&str]) -> Result<()> {
+    let _quiet = NoServices::begin()?;
     let mut command = Command::new("apt-get");
     command
         .args(["install", "--quiet", "--yes", "--no-install-recommends"])
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive");
-    // A fresh containerd package starts a service of its own on machines with systemd: ours is
-    // another process with other folders, so the policy that forbids starting it is enough.
-    command.env("RUNLEVEL", "1");
     process::run(&mut command).await.map(drop)
+}
+
+/// Where Debian asks whether a package may start its service (`invoke-rc.d`, `deb-systemd-invoke`).
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// "Forbidden" to every question.
+const FORBID: &str =
+    "#!/bin/sh\n# Made by the testbed for the time of one installation.\nexit 101\n";
+
+/// While it lives, installed packages start no service. A policy of the machine's own is left as it is.
+#[derive(Debug)]
+struct NoServices(Option<PathBuf>);
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        let path = PathBuf::from(POLICY);
+        match fs::read_to_string(&path) {
+            // Ours, of a run that crashed.
+            Ok(text) if text == FORBID => {}
+            Ok(_) => return Ok(Self(None)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::write(&path, FORBID).with_context(|| format!("writing {POLICY}"))?;
+            }
+            Err(error) => return Err(error).with_context(|| format!("reading {POLICY}")),
+        }
+        let made = Self(Some(path.clone()));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("making {POLICY} executable"))?;
+        Ok(made)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        let Some(path) = self.0.take() else { return };
+        if let Err(error) = fs::remove_file(&path) {
+            progress::say(&format!("could not remove {}: {error}", path.display()));
+        }
+    }
 }
