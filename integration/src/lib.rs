@@ -11,11 +11,14 @@
 )]
 
 pub mod audit;
+pub mod bench;
 pub mod build;
 pub mod cluster;
 pub mod demo;
 pub mod fault;
 pub mod image;
+pub mod listen;
+pub mod operator;
 pub mod package;
 pub mod place;
 pub mod policy;
@@ -24,3 +27,4 @@ pub mod process;
 pub mod progress;
 pub mod scene;
 pub mod verify;
+mod wire;

@@ -5,11 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use integration::{
-    build,
+    bench, build,
     cluster::{self, Cluster, ClusterName, Settings},
     demo,
     fault::Direction,
-    image, package, place, policy,
+    image, listen, package, place, policy,
     probe::{self, Limit, Target},
     progress, verify,
 };
@@ -27,6 +27,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Installs the Debian packages that clusters and tests need, where they are missing.
+    Packages,
     /// Builds every program a cluster runs, and the images, without starting anything.
     Build {
         /// The Kubernetes version.
@@ -84,6 +86,15 @@ enum Verb {
         #[arg(long)]
         context: Option<String>,
     },
+    /// Measures on a cluster, stock Sentinel beside Duke, and prints a table.
+    Bench {
+        /// How many Pipelines are created.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// How often each group loses its master's process.
+        #[arg(long, default_value_t = 20)]
+        kills: usize,
+    },
     /// Runs every suite of checks and tests.
     Verify {
         /// Only these suites.
@@ -92,9 +103,15 @@ enum Verb {
         /// Those that take long, too.
         #[arg(long)]
         long: bool,
+        /// Leave the cluster of the tests standing.
+        #[arg(long)]
+        keep: bool,
     },
     /// Holds the dependencies against the policy.
     Policy,
+    /// Prints what a Sentinel publishes on a channel, as JSON lines.
+    #[command(hide = true)]
+    Listen { address: String, channel: String },
     #[command(hide = true)]
     Enter { folder: PathBuf },
     #[command(hide = true)]
@@ -199,6 +216,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 
 async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
     match verb {
+        Verb::Packages => package::ensure().await?,
         Verb::Build { kubernetes } => prepare(&kubernetes).await?,
         Verb::Up { nodes, kubernetes } => {
             let settings = Settings {
@@ -249,14 +267,18 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
         Verb::Provision { kubeconfig, folder } => {
             Box::pin(cluster::provision(&kubeconfig, &folder)).await?;
         }
-        Verb::Verify { only, long } => {
-            let passed = verify::run(&only, long)?;
+        Verb::Verify { only, long, keep } => {
+            let passed = verify::run(&verify::Choice { only, long, keep }).await?;
             return Ok(if passed {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
             });
         }
+        Verb::Bench { rounds, kills } => {
+            Box::pin(bench::run(name, bench::Plan { rounds, kills })).await?;
+        }
+        Verb::Listen { address, channel } => listen::run(&address, &channel).await?,
         Verb::Policy => policy::check(place::workspace(), &place::cache()?)?,
         Verb::Enter { folder } => cluster::enter(&folder)?,
     }

@@ -4,25 +4,20 @@
 //! Runs where the pods are reachable (`testbed probe`, on a node). Speaks the protocol itself, so
 //! that no library's patience is in the numbers.
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
 
-use crate::progress;
+use crate::{progress, wire::Wire};
 
 /// Between two attempts.
 const PERIOD: Duration = Duration::from_millis(1);
-/// The longest a single attempt may take: connection, answer.
-const ATTEMPT: Duration = Duration::from_millis(250);
 /// Shorter pauses are the machine's own.
 const GAP: Duration = Duration::from_millis(100);
 /// How long a written key lives: long enough to be looked at in the end. Seconds.
@@ -74,73 +69,6 @@ pub enum Told {
 pub fn print(told: &Told) {
     if let Ok(line) = serde_json::to_string(told) {
         progress::print(&line);
-    }
-}
-
-/// A connection that speaks just enough.
-struct Wire {
-    stream: BufReader<TcpStream>,
-    address: String,
-}
-
-impl Wire {
-    async fn open(address: &str) -> Result<Self> {
-        let stream = timeout(ATTEMPT, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: BufReader::new(stream),
-            address: address.to_owned(),
-        })
-    }
-
-    /// Sends a command and reads its answer: a line, a bulk string, or an array of these.
-    async fn ask(&mut self, words: &[&str]) -> Result<Vec<String>> {
-        timeout(ATTEMPT, async {
-            let mut command = format!("*{}\r\n", words.len());
-            for word in words {
-                write!(command, "${}\r\n{word}\r\n", word.len())?;
-            }
-            self.stream.write_all(command.as_bytes()).await?;
-            let head = self.line().await?;
-            let Some(count) = head.strip_prefix('*') else {
-                return Ok(vec![self.value(&head).await?]);
-            };
-            let count: i64 = count.parse().context("an array has a length")?;
-            ensure!(count >= 0, "null");
-            let mut items = Vec::new();
-            for _ in 0..count {
-                let head = self.line().await?;
-                items.push(self.value(&head).await?);
-            }
-            Ok(items)
-        })
-        .await?
-    }
-
-    async fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        ensure!(
-            self.stream.read_line(&mut line).await? > 0,
-            "the connection was closed"
-        );
-        Ok(line.trim_end().to_owned())
-    }
-
-    async fn value(&mut self, head: &str) -> Result<String> {
-        if let Some(length) = head.strip_prefix('$') {
-            let length: i64 = length.parse().context("a string has a length")?;
-            let Ok(length) = usize::try_from(length) else {
-                return Ok(String::new());
-            };
-            let mut bytes = vec![0; length.saturating_add(2)];
-            self.stream.read_exact(&mut bytes).await?;
-            bytes.truncate(length);
-            return Ok(String::from_utf8(bytes)?);
-        }
-        if let Some(error) = head.strip_prefix('-') {
-            bail!("{error}");
-        }
-        Ok(head.get(1..).unwrap_or_default().to_owned())
     }
 }
 

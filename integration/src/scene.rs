@@ -145,7 +145,7 @@ impl Scene {
             client,
             namespace: name.to_owned(),
         };
-        scene.close().await?;
+        scene.removed().await?;
         let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace",
@@ -162,10 +162,10 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Removes the namespace and waits until it is gone.
+    /// Lets the namespace go, without waiting for it: the next scene is another one.
     ///
     /// # Errors
-    /// When it is still there after two minutes.
+    /// When the API server refuses.
     pub async fn close(&self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         if namespaces.get_opt(&self.namespace).await?.is_some() {
@@ -173,12 +173,46 @@ impl Scene {
                 .delete(&self.namespace, &DeleteParams::background())
                 .await?;
         }
+        Ok(())
+    }
+
+    /// Removes the namespace and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is still there after two minutes.
+    pub async fn removed(&self) -> Result<()> {
+        self.close().await?;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
         eventually(
             "the namespace goes away",
             Duration::from_mins(2),
             async || match namespaces.get_opt(&self.namespace).await? {
                 None => Ok(()),
                 Some(_) => bail!("namespace {} is still there", self.namespace),
+            },
+        )
+        .await
+    }
+
+    /// Waits until no namespace of another scene is there any more: for what is said of the whole cluster.
+    ///
+    /// # Errors
+    /// When one is still there after two minutes.
+    pub async fn alone(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        eventually(
+            "other scenes are gone",
+            Duration::from_mins(2),
+            async || {
+                let going = namespaces.list(&ListParams::default()).await?;
+                let left = going
+                    .items
+                    .iter()
+                    .find(|namespace| namespace.metadata.deletion_timestamp.is_some());
+                match left.and_then(|namespace| namespace.metadata.name.as_deref()) {
+                    None => Ok(()),
+                    Some(name) => bail!("namespace {name} is still there"),
+                }
             },
         )
         .await

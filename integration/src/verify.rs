@@ -4,15 +4,24 @@
 //! are ordinary commands that anybody can run alone. Touches nothing but its child processes.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
 
-use crate::progress;
+use crate::{
+    cluster::{Cluster, ClusterName},
+    progress,
+};
+
+/// The cluster of the suite `cluster`, as its tests call it.
+const CLUSTER: &str = "verify";
 
 /// One suite: what runs, and how long it may take.
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +40,17 @@ struct Suite {
     long: bool,
 }
 
-/// The one table of time budgets. The sum of the first column is what a new machine may take (75);
-/// with warm caches the whole takes about a third.
+/// The one table of time budgets. Their sum is what a new machine may take (75 minutes); with warm
+/// caches the whole takes about a third.
 const SUITES: &[Suite] = &[
+    Suite {
+        name: "packages",
+        command: &["cargo", "testbed", "packages"],
+        environment: &[],
+        cold_minutes: 2,
+        counted: false,
+        long: false,
+    },
     Suite {
         name: "format",
         command: &["cargo", "fmt", "--all", "--check"],
@@ -46,7 +63,7 @@ const SUITES: &[Suite] = &[
         name: "lint",
         command: &["cargo", "lint"],
         environment: &[],
-        cold_minutes: 8,
+        cold_minutes: 7,
         counted: false,
         long: false,
     },
@@ -77,7 +94,7 @@ const SUITES: &[Suite] = &[
         name: "dependencies",
         command: &["cargo", "testbed", "policy"],
         environment: &[],
-        cold_minutes: 8,
+        cold_minutes: 6,
         counted: false,
         long: false,
     },
@@ -105,11 +122,22 @@ const SUITES: &[Suite] = &[
             "--test-threads=1",
         ],
         environment: &[],
-        cold_minutes: 23,
+        cold_minutes: 24,
         counted: true,
-        long: true,
+        long: false,
     },
 ];
+
+/// Which suites run, and what is left standing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Only these, or all when empty.
+    pub only: Vec<String>,
+    /// Those that take long, too.
+    pub long: bool,
+    /// Leave the cluster of the tests standing, to look around or to run some of them again.
+    pub keep: bool,
+}
 
 /// What a suite came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,6 +147,15 @@ struct Tally {
 }
 
 impl Tally {
+    const PASSED: Self = Self {
+        passed: 1,
+        failed: 0,
+    };
+    const FAILED: Self = Self {
+        passed: 0,
+        failed: 1,
+    };
+
     /// Reads libtest's closing line, `test result: ok. 3 passed; 1 failed; …`.
     fn read(line: &str) -> Option<Self> {
         let rest = line.trim_start().strip_prefix("test result: ")?;
@@ -139,14 +176,23 @@ impl Tally {
     }
 }
 
-/// Runs the suites named in `only`, or all (those that take long only when told so), and says whether everything passed.
+/// How a suite's command ended.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Exited(ExitStatus),
+    OutOfTime,
+    Interrupted,
+}
+
+/// Runs the suites of `choice` and says whether everything passed.
 ///
-/// Goes on after a failed suite, so that one run shows everything that is wrong.
+/// Goes on after a failed suite, so that one run shows everything that is wrong. Takes the tests'
+/// cluster away in the end, unless told to keep it.
 ///
 /// # Errors
-/// When a suite's command cannot be started at all, or `only` names no suite.
-pub fn run(only: &[String], long: bool) -> Result<bool> {
-    for name in only {
+/// When a suite's command cannot be started at all, `only` names no suite, or somebody interrupts.
+pub async fn run(choice: &Choice) -> Result<bool> {
+    for name in &choice.only {
         anyhow::ensure!(
             SUITES.iter().any(|suite| suite.name == name),
             "no suite is called {name:?}: there are {}",
@@ -157,19 +203,30 @@ pub fn run(only: &[String], long: bool) -> Result<bool> {
                 .join(", ")
         );
     }
+    let chosen = SUITES.iter().filter(|suite| {
+        let named = choice.only.iter().any(|name| name == suite.name);
+        named || (choice.only.is_empty() && (choice.long || !suite.long))
+    });
     let mut total = Tally::default();
-    for suite in SUITES.iter().filter(|suite| {
-        let named = only.iter().any(|name| name == suite.name);
-        named || (only.is_empty() && (long || !suite.long))
-    }) {
-        total.add(run_suite(suite)?);
+    let mut outcome = Ok(());
+    for suite in chosen {
+        match run_suite(suite).await {
+            Ok(tally) => total.add(tally),
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
     }
+    if !choice.keep {
+        Cluster::down(&ClusterName::new(CLUSTER)?).await?;
+    }
+    outcome?;
     progress::say(&format!("{} passed, {} failed", total.passed, total.failed));
     Ok(total.failed == 0)
 }
 
-fn run_suite(suite: &Suite) -> Result<Tally> {
-    let budget = Duration::from_secs(suite.cold_minutes.saturating_mul(60));
+async fn run_suite(suite: &Suite) -> Result<Tally> {
     progress::say(&format!("== {}: {}", suite.name, suite.command.join(" ")));
     let started = Instant::now();
     let (program, arguments) = suite
@@ -181,92 +238,76 @@ fn run_suite(suite: &Suite) -> Result<Tally> {
         .envs(suite.environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        // Its own group, so that whatever it started ends with it when its time is up.
+        .process_group(0)
         .spawn()
         .with_context(|| format!("starting {program} for suite {}", suite.name))?;
-    let counted = Arc::new(Mutex::new(Tally::default()));
-    let reader = forward(&mut child, &counted)?;
-    let status = wait_within(&mut child, budget)?;
-    // After a kill, grandchildren may hold the pipe open; the tally so far is what counts then.
-    if status.is_some() {
-        reader
-            .join()
-            .map_err(|_| anyhow::anyhow!("the reader of {} panicked", suite.name))?;
-    }
-    let mut tally = *counted.lock().unwrap_or_else(PoisonError::into_inner);
-    let success = status.is_some_and(|status| status.success());
-    if !suite.counted {
-        tally = if success {
-            Tally {
-                passed: 1,
-                failed: 0,
-            }
-        } else {
-            Tally {
-                passed: 0,
-                failed: 1,
-            }
-        };
-    } else if success && tally.passed == 0 {
-        progress::say(&format!("== {}: ran no test", suite.name));
-        tally.failed = 1;
-    } else if !success && tally.failed == 0 {
-        // It did not compile, crashed, or ran out of time: one failure that no test reported.
-        tally.failed = 1;
-    }
+    let mut counted = Tally::default();
+    let end = follow(suite, &mut child, &mut counted).await?;
+    let tally = judge(suite, end, counted);
+    let word = if tally.failed == 0 {
+        "passed"
+    } else {
+        "FAILED"
+    };
+    let why = match end {
+        End::Exited(_) if tally.failed > 0 && suite.counted && tally.passed == 0 => {
+            ", no test passed"
+        }
+        End::Exited(_) => "",
+        End::OutOfTime => ", stopped at its time budget",
+        End::Interrupted => anyhow::bail!("interrupted in suite {}", suite.name),
+    };
     progress::say(&format!(
-        "== {}: {} in {} s{}",
+        "== {}: {word} in {} s{why}",
         suite.name,
-        if tally.failed == 0 {
-            "passed"
-        } else {
-            "FAILED"
-        },
         started.elapsed().as_secs(),
-        if status.is_none() {
-            ", stopped at its time budget"
-        } else {
-            ""
-        },
     ));
     Ok(tally)
 }
 
-/// Passes a child's output on line by line and adds up what its test runners report.
-fn forward(child: &mut Child, tally: &Arc<Mutex<Tally>>) -> Result<std::thread::JoinHandle<()>> {
+/// What a suite's end and the lines of its test runners come to.
+fn judge(suite: &Suite, end: End, counted: Tally) -> Tally {
+    let success = matches!(end, End::Exited(status) if status.success());
+    match (suite.counted, success) {
+        (false, true) => Tally::PASSED,
+        (false, false) => Tally::FAILED,
+        // A runner that ran nothing has checked nothing.
+        (true, true) if counted.passed == 0 => Tally::FAILED,
+        // It did not compile, crashed, or ran out of time: one failure that no test reported.
+        (true, false) if counted.failed == 0 => Tally {
+            failed: 1,
+            ..counted
+        },
+        (true, _) => counted,
+    }
+}
+
+/// Passes a child's output on until it ends, its budget runs out, or somebody interrupts.
+async fn follow(suite: &Suite, child: &mut Child, tally: &mut Tally) -> Result<End> {
     let output = child.stdout.take().context("the child's output is piped")?;
-    let tally = Arc::clone(tally);
-    Ok(std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
+    let mut lines = BufReader::new(output).lines();
+    let read = async {
+        while let Ok(Some(line)) = lines.next_line().await {
             if let Some(found) = Tally::read(&line) {
-                tally
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .add(found);
+                tally.add(found);
             }
             progress::say(&line);
         }
-    }))
-}
-
-/// Waits for a child; `None` when the budget ran out and it was killed.
-fn wait_within(child: &mut Child, budget: Duration) -> Result<Option<ExitStatus>> {
-    let deadline = Instant::now()
-        .checked_add(budget)
-        .context("the budget is no time")?;
-    loop {
-        if let Some(status) = child.try_wait().context("waiting for a suite")? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= deadline {
-            child
-                .kill()
-                .context("stopping a suite at its time budget")?;
-            child.wait().context("reaping a suite")?;
-            return Ok(None);
-        }
-        // A poll of a child process, the only wait std offers with a limit.
-        std::thread::sleep(Duration::from_millis(100));
+        child.wait().await.context("waiting for a suite")
+    };
+    let budget = Duration::from_secs(suite.cold_minutes.saturating_mul(60));
+    let end = tokio::select! {
+        status = read => return Ok(End::Exited(status?)),
+        () = tokio::time::sleep(budget) => End::OutOfTime,
+        _ = tokio::signal::ctrl_c() => End::Interrupted,
+    };
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    if let Some(group) = pid.and_then(Pid::from_raw) {
+        kill_process_group(group, Signal::KILL).context("stopping a suite")?;
     }
+    child.wait().await.context("reaping a suite")?;
+    Ok(end)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use integration::{
     audit,
     cluster::{Cluster, Settings},
-    place, process,
+    operator, place, process,
     scene::{Scene, eventually},
 };
 use k8s_openapi::api::{
@@ -33,8 +33,6 @@ pub(crate) const IMAGES: [(&str, &str); 3] = [
 ];
 /// The cluster's name, unless `TESTBED_CLUSTER` gives another.
 const NAME: &str = "verify";
-/// The operator's Deployment and its namespace, as `example/operator.yaml` has them.
-const OPERATOR: (&str, &str) = ("pipelineoperator", "default");
 /// As whom the operator talks to the API server.
 const OPERATOR_USER: &str = "system:serviceaccount:default:pipelineoperator";
 
@@ -42,6 +40,17 @@ const OPERATOR_USER: &str = "system:serviceaccount:default:pipelineoperator";
 #[derive(Debug, Clone)]
 pub(crate) struct Bed {
     cluster: Cluster,
+}
+
+/// Tells a story with every server, side by side.
+pub(crate) async fn with_each_server<F>(story: F) -> Result<()>
+where
+    F: AsyncFn(&'static str, &'static str) -> Result<()>,
+{
+    let told = IMAGES
+        .iter()
+        .map(|(name, image)| async { story(name, image).await.context(*name) });
+    futures::future::try_join_all(told).await.map(drop)
 }
 
 /// Held while the cluster and the operator are made ready, once per run.
@@ -79,27 +88,14 @@ impl Bed {
     }
 
     async fn install(&self) -> Result<()> {
-        let file = place::workspace().join("example/operator.yaml");
-        let file = file.to_str().context("the path is text")?;
-        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", file])
-            .await?;
-        // The pods of an earlier run may run an earlier build.
-        let (name, namespace) = OPERATOR;
-        self.kubectl(&[
-            "rollout",
-            "restart",
-            &format!("deployment/{name}"),
-            "-n",
-            namespace,
-        ])
-        .await?;
+        operator::install(&self.cluster).await?;
         self.scale_operator(2).await
     }
 
     /// Scales the operator and waits until exactly so many of its pods are ready.
     pub(crate) async fn scale_operator(&self, replicas: i32) -> Result<()> {
         let client = self.client().await?;
-        let (name, namespace) = OPERATOR;
+        let (name, namespace) = operator::DEPLOYMENT;
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
         let patch = json!({ "spec": { "replicas": replicas } });
         deployments
@@ -125,7 +121,7 @@ impl Bed {
     /// Waits until one of the operator's pods holds the lease.
     pub(crate) async fn operator_leads(&self) -> Result<()> {
         let client = self.client().await?;
-        let (name, namespace) = OPERATOR;
+        let (name, namespace) = operator::DEPLOYMENT;
         let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(client, namespace);
         eventually(
@@ -300,9 +296,8 @@ impl Bed {
     where
         F: AsyncFnOnce(&Self) -> Result<()>,
     {
-        let file = place::workspace().join("example/operator.yaml");
-        let file = file.to_str().context("the path is text")?;
-        self.kubectl(&["delete", "--wait", "-f", file]).await?;
+        self.kubectl(&["delete", "--wait", "-f", &operator::manifest()?])
+            .await?;
         let outcome = work(self).await;
         self.install().await?;
         outcome

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::bed::{Bed, IMAGES, SETTLE};
+use crate::bed::{Bed, SETTLE, with_each_server};
 
 /// Kind, group, version, name: every object of a Pipeline called `demo`.
 const OBJECTS: &[(&str, &str, &str, &str)] = &[
@@ -24,7 +24,7 @@ const OBJECTS: &[(&str, &str, &str, &str)] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_spec_becomes_a_group_that_clients_can_use() -> Result<()> {
     let bed = Bed::get().await?;
-    for (name, image) in IMAGES {
+    with_each_server(async |name, image| {
         let scene = bed.scene(&format!("discover-{name}")).await?;
         let spec = if name == "redis-7" {
             json!({})
@@ -90,9 +90,9 @@ async fn an_empty_spec_becomes_a_group_that_clients_can_use() -> Result<()> {
             })
             .await?;
         }
-        scene.close().await?;
-    }
-    Ok(())
+        scene.close().await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use integration::scene::{Scene, eventually};
 use serde_json::json;
 
-use crate::bed::{Bed, IMAGES, SETTLE};
+use crate::bed::{Bed, IMAGES, SETTLE, with_each_server};
 
 /// The `get-master-addr-by-name` of Sentinel clients, by one of the two names that answer it.
 async fn discovered(scene: &Scene, host: &str) -> Result<String> {
@@ -75,35 +75,36 @@ async fn kept(scene: &Scene) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_master_process_is_replaced_and_comes_back_as_a_replica() -> Result<()> {
     let bed = Bed::get().await?;
-    for (name, image) in IMAGES {
+    with_each_server(async |name, image| {
         let (scene, master) = begin(&bed, &format!("kill-{name}"), image).await?;
         bed.kill_server(&scene, &master).await?;
         replaced(&scene, &master).await?;
         let now = scene.settled("demo", 3, SETTLE).await?;
         ensure!(now.name != master, "the killed process became master again");
         kept(&scene).await?;
-        scene.close().await?;
-    }
-    Ok(())
+        scene.close().await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_master_pod_is_replaced_and_comes_back_as_a_replica() -> Result<()> {
     let bed = Bed::get().await?;
-    for (name, image) in IMAGES {
+    with_each_server(async |name, image| {
         let (scene, master) = begin(&bed, &format!("delete-{name}"), image).await?;
         scene.delete_pod(&master, false).await?;
         replaced(&scene, &master).await?;
         scene.settled("demo", 3, SETTLE).await?;
         kept(&scene).await?;
-        scene.close().await?;
-    }
-    Ok(())
+        scene.close().await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_node_costs_only_the_pods_on_it() -> Result<()> {
     let bed = Bed::get().await?;
+    // One after the other: two nodes away at once would be another story.
     for (name, image) in IMAGES {
         let (scene, master) = begin(&bed, &format!("node-{name}"), image).await?;
         let node = scene.pod(&master).await?.node;

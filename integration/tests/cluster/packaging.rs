@@ -1,6 +1,9 @@
 //! Installation and removal: examples, chart, refused specs, deletion.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use integration::scene::eventually;
@@ -9,47 +12,61 @@ use serde_json::{Value, json};
 
 use crate::bed::{Bed, SETTLE};
 
+/// How many examples run side by side.
+const TOGETHER: usize = 4;
+
+/// The names of the files in `example/` that hold Pipelines.
+fn examples() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for file in fs::read_dir(folder())? {
+        let path = file?.path();
+        let is_yaml = path.extension().is_some_and(|ending| ending == "yaml");
+        let name = path.file_name().context("a file has a name")?;
+        if is_yaml && name != "operator.yaml" {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../example")
+}
+
+/// Applies one example in a namespace of its own; returns how many Pipelines in it became Ready.
+async fn try_example(bed: &Bed, name: &str) -> Result<usize> {
+    let scene = bed
+        .scene(&format!("example-{}", name.trim_end_matches(".yaml")))
+        .await?;
+    scene
+        .apply(&fs::read_to_string(folder().join(name))?)
+        .await?;
+    let found = scene
+        .pipelines()
+        .await?
+        .list(&ListParams::default())
+        .await?;
+    for pipeline in &found {
+        let name = pipeline.metadata.name.as_deref().unwrap_or_default();
+        scene.ready(name, 2 * SETTLE).await?;
+    }
+    scene.removed().await?;
+    Ok(found.items.len())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_becomes_ready() -> Result<()> {
     let bed = Bed::get().await?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../example");
-    let mut files: Vec<_> = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    files.sort_by_key(fs::DirEntry::file_name);
-    let mut tried = 0;
-    for file in files {
-        let name = file.file_name().to_string_lossy().into_owned();
-        if name == "operator.yaml"
-            || file
-                .path()
-                .extension()
-                .is_none_or(|ending| ending != "yaml")
-        {
-            continue;
-        }
-        let scene = bed
-            .scene(&format!("example-{}", name.trim_end_matches(".yaml")))
-            .await?;
-        let text = fs::read_to_string(file.path())?;
-        scene
-            .apply(&text)
-            .await
-            .with_context(|| format!("example/{name}"))?;
-        for pipeline in scene
-            .pipelines()
-            .await?
-            .list(&ListParams::default())
-            .await?
-        {
-            let pipeline = pipeline.metadata.name.unwrap_or_default();
-            scene
-                .ready(&pipeline, 2 * SETTLE)
-                .await
-                .with_context(|| format!("example/{name}"))?;
-            tried += 1;
-        }
-        scene.close().await?;
+    for names in examples()?.chunks(TOGETHER) {
+        let tried = names.iter().map(async |name| {
+            let count = try_example(&bed, name).await;
+            let count = count.with_context(|| format!("example/{name}"))?;
+            ensure!(count > 0, "example/{name} holds no Pipeline");
+            Ok(())
+        });
+        futures::future::try_join_all(tried).await?;
     }
-    ensure!(tried >= 5, "only {tried} examples were found");
     Ok(())
 }
 

@@ -45,6 +45,7 @@ async fn an_operator_restart_changes_nothing() -> Result<()> {
     let scene = bed.scene("restart").await?;
     scene.pipeline("demo", json!({})).await?;
     scene.settled("demo", 3, SETTLE).await?;
+    scene.alone().await?;
     bed.quiet(&scene).await?;
     let before = versions(&scene).await?;
     bed.scale_operator(0).await?;
@@ -71,6 +72,7 @@ async fn at_rest_the_operator_writes_and_lists_nothing() -> Result<()> {
     let scene = bed.scene("rest").await?;
     scene.pipeline("demo", json!({})).await?;
     scene.settled("demo", 3, SETTLE).await?;
+    scene.alone().await?;
     bed.quiet(&scene).await?;
     let before = (bed.operator_writes()?, bed.operator_lists()?);
     // Long enough for several rounds of every periodic task there is.
