@@ -18,10 +18,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use self::{group::Group, record::Recorder, table::Sample};
 use crate::{
+    client::probe::{Report, Told},
     cluster::{Cluster, Settings},
-    operator, place,
-    probe::{Report, Told},
-    progress,
+    operator, place, progress,
     scene::Scene,
 };
 

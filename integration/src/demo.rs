@@ -12,10 +12,9 @@ use tokio::{
 };
 
 use crate::{
+    client::probe::Told,
     cluster::{Cluster, Settings},
-    place,
-    probe::Told,
-    process, progress,
+    place, process, progress,
     scene::eventually,
 };
 

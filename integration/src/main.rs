@@ -6,12 +6,14 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use integration::{
     bench, build,
+    client::{
+        listen,
+        probe::{self, Limit, Target},
+    },
     cluster::{self, Cluster, ClusterName, Settings},
     demo,
     fault::Direction,
-    image, listen, package, place, policy,
-    probe::{self, Limit, Target},
-    progress, verify,
+    image, package, place, policy, progress, verify,
 };
 
 /// A real Kubernetes on this machine, to try the operator on and to test it.

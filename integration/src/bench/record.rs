@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use crate::{
+    client::listen::{Heard, now_us},
     cluster::Cluster,
-    listen::{Heard, now_us},
     place,
     scene::Scene,
 };

@@ -8,7 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{progress, wire::Wire};
+use super::wire::Wire;
+use crate::progress;
 
 /// A message as it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{progress, wire::Wire};
+use super::wire::Wire;
+use crate::progress;
 
 /// Between two attempts.
 const PERIOD: Duration = Duration::from_millis(1);
