@@ -19,8 +19,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use self::{group::Group, record::Recorder, table::Sample};
 use crate::{
     client::probe::{Report, Told},
-    cluster::{Cluster, Settings},
-    operator, place, progress,
+    cluster::{Cluster, Settings, operator},
+    place, progress,
     scene::Scene,
 };
 

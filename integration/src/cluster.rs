@@ -40,6 +40,7 @@ mod manifest;
 mod name;
 mod network;
 mod node;
+pub mod operator;
 mod sweep;
 mod volume;
 

@@ -13,7 +13,7 @@ use integration::{
     cluster::{self, Cluster, ClusterName, Settings},
     demo,
     fault::Direction,
-    image, package, place, policy, progress, verify,
+    image, package, place, progress, verify,
 };
 
 /// A real Kubernetes on this machine, to try the operator on and to test it.
@@ -281,7 +281,7 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
             Box::pin(bench::run(name, bench::Plan { rounds, kills })).await?;
         }
         Verb::Listen { address, channel } => listen::run(&address, &channel).await?,
-        Verb::Policy => policy::check(place::workspace(), &place::cache()?)?,
+        Verb::Policy => verify::policy::check(place::workspace(), &place::cache()?)?,
         Verb::Enter { folder } => cluster::enter(&folder)?,
     }
     Ok(ExitCode::SUCCESS)

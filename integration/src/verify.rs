@@ -15,6 +15,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+pub mod policy;
+
 use crate::{
     cluster::{Cluster, ClusterName},
     progress,

@@ -7,8 +7,8 @@ use std::{path::Path, sync::OnceLock, time::Duration};
 use anyhow::{Context, Result, ensure};
 use integration::{
     audit,
-    cluster::{Cluster, Settings},
-    operator, place, process,
+    cluster::{Cluster, Settings, operator},
+    place, process,
     scene::{Scene, eventually},
 };
 use k8s_openapi::api::{

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use crate::{cluster::Cluster, place, process};
+use super::Cluster;
+use crate::{place, process};
 
 /// The operator's Deployment and its namespace, as `example/operator.yaml` has them.
 pub const DEPLOYMENT: (&str, &str) = ("pipelineoperator", "default");
