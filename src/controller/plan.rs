@@ -17,7 +17,6 @@ use self::{
     roles::Endpoints,
     roll::Roll,
     seeding::Seeding,
-    settings::Settings,
     situation::Situation,
     status::Decided,
     step::{Action, Step},
@@ -143,17 +142,17 @@ pub fn plan(
         data,
         dukes,
     });
-    let Settings {
-        steps: setting,
-        refused,
-        resets,
-    } = settings::settle(&now, memory);
+    let settings = settings::settle(&now, memory);
     let mut changes = objects::changes(objects, seen, memory);
-    if resets {
-        changes.hold_back(&ObjectId {
-            kind: Kind::ConfigMap,
-            name: wanted.names.data(),
-        });
+    // The file follows the servers: with a value that they refuse none would start again. A roll
+    // needs the file first, and stops at the first pod that does not come up with it.
+    let file_waits = settings.resets || (settings.differs && !changes.touches_pods);
+    let file = ObjectId {
+        kind: Kind::ConfigMap,
+        name: wanted.names.data(),
+    };
+    if file_waits && seen.live.contains_key(&file) {
+        changes.hold_back(&file);
     }
     // An error is news only as long as the object that it is about is still to be written.
     memory.failures.retain(|id, _| changes.differs(id));
@@ -170,8 +169,8 @@ pub fn plan(
     let decided = Decided {
         seeding: &seeding,
         roll: &roll,
-        refused: &refused,
-        is_settling: !setting.is_empty(),
+        refused: &settings.refused,
+        is_settling: !settings.steps.is_empty(),
         failures: &failures,
         deployment,
     };
@@ -183,7 +182,7 @@ pub fn plan(
     steps.extend(surplus);
     let mut report = Vec::new();
     guide(&now, seeding, &mut steps, &mut report);
-    steps.extend(setting);
+    steps.extend(settings.steps);
     match roll {
         Roll::Done => {}
         Roll::Step(step) => steps.push(step),

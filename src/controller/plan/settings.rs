@@ -1,7 +1,7 @@
 //! Brings running servers to the custom configuration, where they take it without a restart. Pure.
 //!
 //! A value that a server refused is not sent again until it, or the server's process, changes; the
-//! refusal is in the condition `ConfigApplied`.
+//! refusal is in the condition `ConfigApplied`, and the file keeps the former value.
 
 use super::{
     Wanted,
@@ -21,6 +21,8 @@ pub struct Settings {
     pub steps: Vec<Step>,
     /// What was refused, as sentences.
     pub refused: Vec<String>,
+    /// Whether a server that answers has another value than wanted.
+    pub differs: bool,
     /// Whether any of the steps puts a directive back to its default.
     pub resets: bool,
 }
@@ -43,6 +45,7 @@ pub fn settle(now: &Situation<'_>, memory: &Memory) -> Settings {
                 .get(&setting)
                 .filter(|tried| tried.value == *value);
             if let Some(refusal) = tried.and_then(|tried| tried.refusal.as_ref()) {
+                settings.differs = true;
                 settings
                     .refused
                     .push(format!("{}: {directive}: {refusal}", pod.facts.name));
@@ -54,6 +57,7 @@ pub fn settle(now: &Situation<'_>, memory: &Memory) -> Settings {
             {
                 continue;
             }
+            settings.differs = true;
             settings.resets |= now.wanted.resets.contains(directive);
             let action = Action::SetNode {
                 node,

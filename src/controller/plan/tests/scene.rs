@@ -10,11 +10,12 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentStatus, StatefulSet, StatefulSetSpec, StatefulSetStatus},
+    core::v1::ConfigMap,
     discovery::v1::EndpointSlice,
 };
 
 use crate::{
-    api::{PipelineStatus, names::Names},
+    api::{PipelineStatus, label, names::Names},
     controller::{
         memory::Memory,
         object::Object,
@@ -236,6 +237,23 @@ impl Scene {
     pub(super) fn plan(&mut self) -> Plan {
         let drawing = Traced(self.seen.live.values().cloned().collect());
         plan(&self.wanted, &self.seen, &drawing, &mut self.memory)
+    }
+
+    /// Makes the plan for a redis.conf that is rendered otherwise now.
+    pub(super) fn plan_another_file(&mut self) -> Vec<String> {
+        let file = |hash: &str| {
+            let mut file = ConfigMap::default();
+            file.metadata.name = Some(self.wanted.names.data());
+            let hash = (label::HASH.to_owned(), hash.to_owned());
+            file.metadata.annotations = Some([hash].into());
+            Object::ConfigMap(Arc::new(file))
+        };
+        let (live, drawn) = (file("before"), file("now"));
+        self.seen.live.insert(live.id(), live);
+        let mut objects = self.seen.live.clone();
+        objects.insert(drawn.id(), drawn);
+        let drawing = Traced(objects.into_values().collect());
+        lines(&plan(&self.wanted, &self.seen, &drawing, &mut self.memory))
     }
 
     /// Makes the plan for a spec that was refused.
