@@ -19,7 +19,7 @@ pub mod policy;
 
 use crate::{
     cluster::{Cluster, ClusterName},
-    progress,
+    process, progress,
 };
 
 /// The cluster of the suite `cluster`, as its tests call it.
@@ -235,7 +235,7 @@ async fn run_suite(suite: &Suite) -> Result<Tally> {
         .command
         .split_first()
         .context("a suite has a program")?;
-    let mut child = Command::new(program)
+    let mut child = process::by_hand(&mut Command::new(program))
         .args(arguments)
         .envs(suite.environment.iter().copied())
         .stdin(Stdio::null())

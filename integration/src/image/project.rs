@@ -28,7 +28,7 @@ const PROGRAMS: &[&str] = &["pipeline-operator", "duke"];
 pub async fn ensure() -> Result<Archive> {
     let target = place::folder(target_folder()?)?;
     let mut command = Command::new("cargo");
-    command
+    process::by_hand(&mut command)
         .current_dir(place::workspace())
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .env("CARGO_TARGET_DIR", &target)
