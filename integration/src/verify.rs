@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    signal::unix::{SignalKind, signal},
 };
 
 pub mod policy;
@@ -299,10 +300,12 @@ async fn follow(suite: &Suite, child: &mut Child, tally: &mut Tally) -> Result<E
         child.wait().await.context("waiting for a suite")
     };
     let budget = Duration::from_secs(suite.cold_minutes.saturating_mul(60));
+    let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let end = tokio::select! {
         status = read => return Ok(End::Exited(status?)),
         () = tokio::time::sleep(budget) => End::OutOfTime,
         _ = tokio::signal::ctrl_c() => End::Interrupted,
+        _ = terminated.recv() => End::Interrupted,
     };
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     if let Some(group) = pid.and_then(Pid::from_raw) {
