@@ -239,15 +239,15 @@ fn a_value_is_in_the_file_only_when_servers_have_taken_it() {
         run_id: "run".to_owned(),
         directive: "maxmemory-policy".to_owned(),
     };
-    let tried = |refusal: Option<&str>| Tried {
+    let outcome = |refusal: Option<&str>| Tried {
         value: "banana".to_owned(),
         refusal: refusal.map(str::to_owned),
     };
-    let tries = &mut scene.memory.tried;
-    tries.insert(setting.clone(), tried(Some("ERR no such fruit")));
+    let refusal = outcome(Some("ERR no such fruit"));
+    scene.memory.tried.insert(setting.clone(), refusal);
     assert_eq!(scene.plan_another_file(), [""; 0]);
 
-    scene.memory.tried.insert(setting, tried(None));
+    scene.memory.tried.insert(setting, outcome(None));
     assert_eq!(scene.plan_another_file(), [file]);
 }
 

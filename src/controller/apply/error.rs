@@ -1,0 +1,79 @@
+//! Why a step could not be taken, and what that means for the next pass.
+
+use crate::redis;
+
+/// Why a step could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused, or could not be reached.
+    #[error("{step} {target} was not accepted")]
+    Api {
+        /// The kind of step.
+        step: &'static str,
+        /// What it was about.
+        target: String,
+        /// The API server's words.
+        source: Box<kube::Error>,
+    },
+    /// There are no credentials yet to talk to servers with.
+    #[error("{step} needs credentials that do not exist yet")]
+    NoCredentials {
+        /// The kind of step.
+        step: &'static str,
+    },
+    /// A data node or Duke refused, or could not be reached.
+    #[error("{step} was not accepted")]
+    Server {
+        /// The kind of step.
+        step: &'static str,
+        /// What the server said or did.
+        source: redis::Error,
+    },
+}
+
+impl Error {
+    /// One word for metrics and backoff.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Api { source, .. } if is_conflict(source) => "Conflict",
+            Self::Api { source, .. } if is_gone(source) => "Gone",
+            Self::Api { .. } => "ApiRefused",
+            Self::NoCredentials { .. } => "NoCredentials",
+            Self::Server { source, .. } => source.reason(),
+        }
+    }
+
+    /// Whether the server did not even answer.
+    pub(super) fn is_deaf(&self) -> bool {
+        match self {
+            Self::Server { source, .. } => source.answer().is_none(),
+            Self::Api { .. } | Self::NoCredentials { .. } => false,
+        }
+    }
+
+    /// Whether the world merely moved on since it was observed: look again, nothing is wrong.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => is_conflict(source) || is_gone(source),
+            Self::NoCredentials { .. } | Self::Server { .. } => false,
+        }
+    }
+}
+
+fn status_code(error: &kube::Error) -> Option<u16> {
+    if let kube::Error::Api(status) = error {
+        Some(status.code)
+    } else {
+        None
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    status_code(error) == Some(409)
+}
+
+fn is_gone(error: &kube::Error) -> bool {
+    status_code(error) == Some(404)
+}
