@@ -8,10 +8,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams},
-};
+use kube::{Api, api::DeleteParams};
 
 use crate::{
     cluster::{Cluster, node_name},
@@ -20,8 +17,6 @@ use crate::{
 
 /// The table of packet filters that holds a node's cuts, so that healing is removing it.
 const TABLE: &str = "testbed_cut";
-/// The Deployment of the operator, and where it is.
-const OPERATOR: (&str, &str) = ("pipelineoperator", "default");
 
 /// One direction of a node's cable, as the node sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -132,26 +127,6 @@ impl Cluster {
             parameters.grace_period_seconds = Some(0);
         }
         pods.delete(pod, &parameters).await?;
-        Ok(())
-    }
-
-    /// Kills every process of the operator; its containers come back.
-    ///
-    /// # Errors
-    /// When it is not installed.
-    pub async fn kill_operator(&self) -> Result<()> {
-        let (name, namespace) = OPERATOR;
-        let pods: Api<Pod> = Api::namespaced(self.client().await?, namespace);
-        let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={name}"));
-        let found = pods.list(&selector).await?;
-        ensure!(
-            !found.items.is_empty(),
-            "no pod of {name} runs in {namespace}"
-        );
-        for pod in found {
-            self.kill_server(namespace, &pod.metadata.name.unwrap_or_default())
-                .await?;
-        }
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use integration::{
         listen,
         probe::{self, Limit, Target},
     },
-    cluster::{self, Cluster, ClusterName, Settings},
+    cluster::{self, Cluster, ClusterName, Settings, operator},
     demo,
     fault::Direction,
     image, package, place, progress, verify,
@@ -125,6 +125,9 @@ enum Verb {
     },
 }
 
+/// The one program whose stop and start Kubernetes is told of.
+const OPERATOR: &str = "operator";
+
 /// A pod, as `NAMESPACE/NAME`.
 #[derive(Debug, Clone)]
 struct PodName {
@@ -174,7 +177,7 @@ enum Fault {
     Drop { node: String, percent: u8 },
     /// Delays what passes a node's cable, each way.
     Delay { node: String, milliseconds: u32 },
-    /// Kills a program of the cluster: apiserver, scheduler, kubelet-1, ….
+    /// Stops a program of the cluster: apiserver, scheduler, kubelet-1, …; operator.
     Stop { program: String },
     /// Starts a stopped program of the cluster.
     Start { program: String },
@@ -316,6 +319,10 @@ async fn strike(cluster: &Cluster, fault: Fault) -> Result<()> {
         Fault::Heal { node } => cluster.heal(&node).await,
         Fault::Drop { node, percent } => cluster.drop_packets(&node, percent).await,
         Fault::Delay { node, milliseconds } => cluster.delay_packets(&node, milliseconds).await,
+        Fault::Stop { program } if program == OPERATOR => operator::scale(cluster, 0).await,
+        Fault::Start { program } if program == OPERATOR => {
+            operator::scale(cluster, operator::REPLICAS).await
+        }
         Fault::Stop { program } => cluster.stop_daemon(&program).await,
         Fault::Start { program } => cluster.start_daemon(&program).await,
     }

@@ -1,12 +1,25 @@
 //! The operator of this source tree, brought into a cluster as a user would bring it.
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
 
 use super::Cluster;
-use crate::{place, process};
+use crate::{place, process, scene::eventually};
 
 /// The operator's Deployment and its namespace, as `example/operator.yaml` has them.
 pub const DEPLOYMENT: (&str, &str) = ("pipelineoperator", "default");
+
+/// How many of it run as installed.
+pub const REPLICAS: i32 = 2;
+/// How long its pods may take to come and go; a busy machine, not a promise.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The manifest that installs it.
 ///
@@ -34,4 +47,34 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
     kubectl(&["rollout", "restart", &deployment, "-n", namespace]).await?;
     let status = ["rollout", "status", &deployment, "-n", namespace];
     kubectl(&[&status[..], &["--timeout=120s"]].concat()).await
+}
+
+/// Scales the operator and waits until exactly so many of its pods are there and ready. None is a fault:
+/// the groups are on their own.
+///
+/// # Errors
+/// When it is not installed, or its pods do not come or go.
+pub async fn scale(cluster: &Cluster, replicas: i32) -> Result<()> {
+    let client = cluster.client().await?;
+    let (name, namespace) = DEPLOYMENT;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let patch = json!({ "spec": { "replicas": replicas } });
+    deployments
+        .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await?;
+    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    let wanted = usize::try_from(replicas)?;
+    let selector = ListParams::default().labels(&format!("app.kubernetes.io/name={name}"));
+    eventually(&format!("{replicas} operators run"), PATIENCE, async || {
+        let status = deployments.get(name).await?.status.unwrap_or_default();
+        let found = pods.list(&selector).await?.items.len();
+        ensure!(found == wanted, "{found} pods");
+        let ready = status.ready_replicas.unwrap_or(0);
+        ensure!(
+            ready == replicas && status.updated_replicas.unwrap_or(0) == replicas,
+            "{status:?}"
+        );
+        Ok(())
+    })
+    .await
 }

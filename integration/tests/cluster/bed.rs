@@ -12,15 +12,13 @@ use integration::{
     scene::{Scene, eventually},
 };
 use k8s_openapi::api::{
-    apps::v1::Deployment,
     coordination::v1::Lease,
     core::v1::{Pod, Secret, Service},
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams},
 };
-use serde_json::json;
 use tokio::sync::Mutex;
 
 /// How long a group may take to settle; a busy machine, not a promise.
@@ -89,33 +87,12 @@ impl Bed {
 
     async fn install(&self) -> Result<()> {
         operator::install(&self.cluster).await?;
-        self.scale_operator(2).await
+        self.scale_operator(operator::REPLICAS).await
     }
 
     /// Scales the operator and waits until exactly so many of its pods are ready.
     pub(crate) async fn scale_operator(&self, replicas: i32) -> Result<()> {
-        let client = self.client().await?;
-        let (name, namespace) = operator::DEPLOYMENT;
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-        let patch = json!({ "spec": { "replicas": replicas } });
-        deployments
-            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await?;
-        let pods: Api<Pod> = Api::namespaced(client, namespace);
-        let wanted = usize::try_from(replicas)?;
-        eventually(&format!("{replicas} operators run"), SETTLE, async || {
-            let status = deployments.get(name).await?.status.unwrap_or_default();
-            let selector = ListParams::default().labels("app.kubernetes.io/name=pipelineoperator");
-            let found = pods.list(&selector).await?.items.len();
-            ensure!(found == wanted, "{found} pods");
-            let ready = status.ready_replicas.unwrap_or(0);
-            ensure!(
-                ready == replicas && status.updated_replicas.unwrap_or(0) == replicas,
-                "{status:?}"
-            );
-            Ok(())
-        })
-        .await
+        operator::scale(&self.cluster, replicas).await
     }
 
     /// Waits until one of the operator's pods holds the lease.

@@ -8,6 +8,7 @@ mod bed;
 mod change;
 mod discovery;
 mod failover;
+mod field;
 mod packaging;
 mod recovery;
 mod rest;
