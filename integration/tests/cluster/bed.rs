@@ -29,7 +29,7 @@ pub(crate) const IMAGES: [(&str, &str); 3] = [
     ("redis-8", "docker.io/library/redis:8.0"),
     ("valkey-8", "docker.io/valkey/valkey:8.1"),
 ];
-/// The cluster's name, unless `TESTBED_CLUSTER` gives another.
+/// The cluster's name, unless `TESTBED_CLUSTER` gives another; `TESTBED_KUBERNETES` gives its version.
 const NAME: &str = "verify";
 /// As whom the operator talks to the API server.
 const OPERATOR_USER: &str = "system:serviceaccount:default:pipelineoperator";
@@ -64,7 +64,11 @@ impl Bed {
                 cluster: Cluster::open(&name).await?,
             });
         }
-        let cluster = Cluster::up(&Settings::new(&name)?).await?;
+        let mut settings = Settings::new(&name)?;
+        if let Ok(version) = std::env::var("TESTBED_KUBERNETES") {
+            settings.kubernetes = version;
+        }
+        let cluster = Cluster::up(&settings).await?;
         let bed = Self { cluster };
         bed.install().await?;
         *ready = true;
