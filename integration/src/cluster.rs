@@ -375,8 +375,11 @@ impl Cluster {
         .await
     }
 
-    /// Waits until every node is Ready and names resolve.
-    async fn ready(&self) -> Result<()> {
+    /// Waits until every node takes pods and names are answered.
+    ///
+    /// # Errors
+    /// When they do not within a minute or two.
+    pub async fn ready(&self) -> Result<()> {
         let wanted = self.nodes();
         let client = self.client().await?;
         self.look("every node is Ready", async || {
@@ -654,15 +657,20 @@ impl Cluster {
     }
 }
 
+/// Whether a node lives and takes pods: a node that came back keeps its taint for a while.
 fn is_ready(node: &NodeObject) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
+    let is_tainted = taints
+        .unwrap_or_default()
+        .iter()
+        .any(|taint| taint.key.starts_with("node.kubernetes.io/"));
     let conditions = node
         .status
         .as_ref()
         .and_then(|status| status.conditions.as_deref());
-    conditions
-        .unwrap_or_default()
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let mut conditions = conditions.unwrap_or_default().iter();
+    !is_tainted
+        && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 async fn apply<K>(api: &Api<K>, name: &str, object: &Value) -> Result<()>

@@ -1,7 +1,7 @@
 //! The custom resource definition as a manifest.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use kube::CustomResourceExt;
 
@@ -32,9 +32,24 @@ pub fn definition() -> CustomResourceDefinition {
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
         {
             trim(schema, "");
+            allow_no_spec(schema);
         }
     }
     definition
+}
+
+/// Lets a Pipeline be without a spec: it is the one with `spec: {}`.
+///
+/// Needed even by those who write `spec: {}`: when everything is taken out of a spec, server-side apply
+/// leaves `null` behind, which the API server replaces by a default and refuses without one.
+fn allow_no_spec(schema: &mut JSONSchemaProps) {
+    let spec = schema
+        .properties
+        .as_mut()
+        .and_then(|all| all.get_mut("spec"));
+    if let Some(spec) = spec {
+        spec.default = Some(JSON(serde_json::json!({})));
+    }
 }
 
 /// The CRD as YAML, the output of `pipeline-operator crd`.
@@ -114,6 +129,18 @@ mod tests {
             .flatten();
         let columns: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
         assert_eq!(columns, ["Master", "Replicas", "Dukes", "Status", "Age"]);
+    }
+
+    #[test]
+    fn everything_may_be_taken_out_of_a_spec_again() {
+        let definition = definition();
+        let schema = definition.spec.versions[0].schema.as_ref().unwrap();
+        let schema = schema.open_api_v3_schema.as_ref().unwrap();
+        let spec = &schema.properties.as_ref().unwrap()["spec"];
+        let sections = ["pipeline", "duke"].map(|name| &spec.properties.as_ref().unwrap()[name]);
+        for schema in [spec].into_iter().chain(sections) {
+            assert!(schema.default.is_some(), "{:?}", schema.description);
+        }
     }
 
     #[test]

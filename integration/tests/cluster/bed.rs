@@ -196,9 +196,11 @@ impl Bed {
         self.cluster.cut(node).await
     }
 
-    /// Heals a node that was cut off.
+    /// Heals a node that was cut off, and waits until it takes pods again: groups made meanwhile would
+    /// have two of their pods on one node, which is another story.
     pub(crate) async fn heal(&self, node: &str) -> Result<()> {
-        self.cluster.heal(node).await
+        self.cluster.heal(node).await?;
+        self.cluster.ready().await
     }
 
     /// Moves the client pod to another node than this one.
