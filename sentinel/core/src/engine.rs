@@ -76,6 +76,8 @@ pub struct Engine {
     outbox: Outbox,
     numbers: u64,
     started: Time,
+    #[cfg(feature = "mutation")]
+    pub(crate) mutant: Option<crate::mutation::Mutant>,
 }
 
 impl Engine {
@@ -116,6 +118,8 @@ impl Engine {
             outbox: Outbox::default(),
             numbers: 0,
             started: now,
+            #[cfg(feature = "mutation")]
+            mutant: None,
         };
         if fresh {
             engine.persist();

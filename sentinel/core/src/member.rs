@@ -8,6 +8,7 @@ use duke_resp::Frame;
 use crate::{
     engine::Engine,
     link::{Purpose, Wire},
+    mutation::Mutant,
     output::Output,
     time::Time,
 };
@@ -210,14 +211,19 @@ impl Engine {
             peer.next_hello = now;
         }
         // Without memory nothing is adopted from one alone: a majority is asked instead.
-        if !self.durable.memory || hello.generation < self.durable.generation {
+        let older = hello.generation < self.durable.generation
+            && !self.mutated(Mutant::HearOlderGenerations);
+        if !self.durable.memory || older {
             return;
         }
         let reseeded = hello.generation > self.durable.generation;
         if !reseeded && !self.hear_epoch(hello.current_epoch) {
             return;
         }
-        if reseeded || hello.config_epoch > self.durable.config_epoch {
+        let newer = hello.config_epoch > self.durable.config_epoch
+            || (self.durable.master != Some(hello.master)
+                && self.mutated(Mutant::HearOlderMasters));
+        if reseeded || newer {
             self.durable.generation = hello.generation;
             self.durable.current_epoch = self.durable.current_epoch.max(hello.current_epoch);
             self.durable.config_epoch = hello.config_epoch;
@@ -243,7 +249,8 @@ impl Engine {
             peer.believes == ours && peer.down.is_none() && peer.last_hello.is_some_and(fresh)
         };
         let agreeing = self.peers.values().filter(agrees).count();
-        (self.made_master() && self.now.since(self.switched) <= LEADERSHIP)
+        self.mutated(Mutant::SteerInMinority)
+            || (self.made_master() && self.now.since(self.switched) <= LEADERSHIP)
             || agreeing.saturating_add(1) >= durable.majority()
     }
 
@@ -317,7 +324,12 @@ impl Engine {
             .values()
             .filter_map(|peer| peer.recollection.clone())
             .collect();
-        if self.durable.size == 0 || told.len() < self.durable.majority() {
+        let needed = if self.mutated(Mutant::RecoverFromOne) {
+            1
+        } else {
+            self.durable.majority()
+        };
+        if self.durable.size == 0 || told.len() < needed {
             return;
         }
         let Some(newest) = told

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, net::SocketAddr};
 
-use crate::{engine::Engine, info::Info, node::Node};
+use crate::{engine::Engine, info::Info, mutation::Mutant, node::Node};
 
 /// What a node has to offer; the greatest claim wins.
 ///
@@ -34,9 +34,13 @@ impl Engine {
     /// away whoever is left takes its place.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
         let best = |nodes: &mut dyn Iterator<Item = &Node>| {
-            nodes
-                .max_by_key(|node| Claim::of(&node.info))
-                .map(|node| node.address)
+            let claim = |node: &&Node| Claim::of(&node.info);
+            let chosen = if self.mutated(Mutant::PromoteLowest) {
+                nodes.min_by_key(claim)
+            } else {
+                nodes.max_by_key(claim)
+            };
+            chosen.map(|node| node.address)
         };
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
         best(&mut fit().filter(|node| self.is_current(node)))
@@ -50,7 +54,7 @@ impl Engine {
         node.is_known()
             && node.down.is_none()
             && !node.info.loading
-            && !node.info.role.is_blank()
+            && (!node.info.role.is_blank() || self.mutated(Mutant::TrustReborn))
             && node.info.priority > 0
             && !former
             && node.unfit_until.is_none_or(|until| until <= self.now)
@@ -74,7 +78,9 @@ impl Engine {
             // Nobody knows any more what the master had: at least it was in touch with it.
             _ => !node.info.unsynced,
         };
-        ours && !node.reborn && !self.formers.contains(&node.address)
+        let ours = ours || self.mutated(Mutant::IgnoreLineage);
+        let reborn = node.reborn && !self.mutated(Mutant::TrustReborn);
+        ours && !reborn && !self.formers.contains(&node.address)
     }
 
     /// The master itself, if it is back from a restart and nobody else may hold as much.

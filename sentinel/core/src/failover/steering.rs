@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use super::Failover;
-use crate::{engine::Engine, link::Purpose, node::Node};
+use crate::{engine::Engine, link::Purpose, mutation::Mutant, node::Node};
 
 /// A node that follows somebody else without reason is left alone for this long.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);
@@ -34,13 +34,14 @@ impl Engine {
             return;
         }
         let turn = STEER_DELAY.saturating_mul(self.steering_rank());
+        let leaves_masters = self.mutated(Mutant::LeaveFormerMasters);
         let mut places = self.places(master);
         let mut due = Vec::new();
         for node in self.nodes.values_mut() {
             if node.address == master || !node.is_known() || node.pointing || node.down.is_some() {
                 continue;
             }
-            if node.info.role.follows(master) {
+            if node.info.role.follows(master) || (leaves_masters && node.is_master()) {
                 node.stray = None;
                 continue;
             }
