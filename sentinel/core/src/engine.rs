@@ -61,6 +61,8 @@ pub struct Engine {
     pub(crate) sessions: BTreeMap<ClientId, Session>,
     pub(crate) failover: Failover,
     pub(crate) candidacy: Candidacy,
+    /// Generation and epoch of the master this Duke made last.
+    pub(crate) made: Option<(u64, u64)>,
     /// When the master last changed, as this Duke knows it.
     pub(crate) switched: Time,
     /// The replication ids of the group's data, as its master last named them.
@@ -108,6 +110,7 @@ impl Engine {
             sessions: BTreeMap::new(),
             failover: Failover::Idle,
             candidacy: Candidacy::default(),
+            made: None,
             switched: now,
             lineage: None,
             formers: BTreeSet::new(),
@@ -243,6 +246,11 @@ impl Engine {
     /// Wants something said that promises nothing.
     pub(crate) fn tell(&mut self, output: Output) {
         self.outbox.free(output);
+    }
+
+    /// Wants something done before anything that waits, also on the same connection.
+    pub(crate) fn overtake(&mut self, output: Output) {
+        self.outbox.overtake(output);
     }
 
     /// Makes the state durable before anything emitted from now on leaves; says under which number.
@@ -523,7 +531,7 @@ impl Engine {
         }
     }
 
-    fn link_down(&mut self, link: LinkId, error: LinkError) {
+    pub(crate) fn link_down(&mut self, link: LinkId, error: LinkError) {
         let Some(owner) = self.owners.remove(&link) else {
             return;
         };

@@ -228,13 +228,10 @@ impl Engine {
             self.durable.current_epoch = self.durable.current_epoch.max(hello.current_epoch);
             self.durable.config_epoch = hello.config_epoch;
             self.publish_peer("+config-update-from", &hello.id);
-            // The address may be the same: a master promoted again in place is not the one that
-            // went down, and must not be replaced once more.
             if reseeded {
                 self.lineage = None;
             }
-            self.switch(hello.master);
-            self.doubt(hello.master);
+            self.adopt(hello.master);
         }
     }
 
@@ -254,10 +251,10 @@ impl Engine {
             || agreeing.saturating_add(1) >= durable.majority()
     }
 
-    /// Whether it was this Duke that was elected to make the present master.
+    /// Whether it was this Duke that made the present master, in this life. That it stood in the
+    /// master's epoch is not enough: it may have lost that election.
     pub(crate) fn made_master(&self) -> bool {
-        let durable = &self.durable;
-        durable.leader == durable.id && durable.leader_epoch == durable.config_epoch
+        self.made == Some((self.durable.generation, self.durable.config_epoch))
     }
 
     /// Without memory: asks the others for the group's past.
@@ -350,8 +347,7 @@ impl Engine {
         self.durable.config_epoch = newest.config_epoch;
         self.lineage = None;
         if let Some(master) = newest.master {
-            self.switch(master);
-            self.doubt(master);
+            self.adopt(master);
         } else {
             self.persist();
         }
