@@ -211,16 +211,17 @@ impl Engine {
             peer.next_hello = now;
         }
         // Without memory nothing is adopted from one alone: a majority is asked instead.
-        let older = hello.generation < self.durable.generation
-            && !self.mutated(Mutant::HearOlderGenerations);
-        if !self.durable.memory || older {
+        let older = hello.generation < self.durable.generation;
+        let trusted = older && self.mutated(Mutant::HearOlderGenerations);
+        if !self.durable.memory || (older && !trusted) {
             return;
         }
         let reseeded = hello.generation > self.durable.generation;
         if !reseeded && !self.hear_epoch(hello.current_epoch) {
             return;
         }
-        let newer = hello.config_epoch > self.durable.config_epoch
+        let newer = trusted
+            || hello.config_epoch > self.durable.config_epoch
             || (self.durable.master != Some(hello.master)
                 && self.mutated(Mutant::HearOlderMasters));
         if reseeded || newer {

@@ -13,7 +13,7 @@ pub enum Mutant {
     BelieveAbsurdEpochs,
     /// Whoever asks is voted for, member or not.
     CountStrangers,
-    /// A hello of an older generation is believed if its epoch is newer.
+    /// A hello of an older generation is believed.
     HearOlderGenerations,
     /// Every hello is believed, whatever its master's epoch.
     HearOlderMasters,
@@ -25,8 +25,6 @@ pub enum Mutant {
     LeaveFormerMasters,
     /// The replica with the least data is promoted.
     PromoteLowest,
-    /// A server that restarted is trusted to have what it had.
-    TrustReborn,
     /// One other Duke's past is enough to recover from.
     RecoverFromOne,
     /// A candidacy does not begin an epoch of its own.

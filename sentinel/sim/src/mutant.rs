@@ -17,7 +17,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::AcknowledgeEarly,
         Self::ForgetEpochs,
         Self::Engine(Mutant::BelieveAbsurdEpochs),
@@ -31,7 +31,6 @@ impl Mutation {
         Self::Engine(Mutant::RecoverFromOne),
         Self::Engine(Mutant::StandAgainInEpoch),
         Self::Engine(Mutant::SteerInMinority),
-        Self::Engine(Mutant::TrustReborn),
         Self::Engine(Mutant::VoteTwice),
         Self::Engine(Mutant::VoteWithoutMemory),
     ];

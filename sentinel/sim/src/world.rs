@@ -359,6 +359,12 @@ impl World {
         SocketAddr::from(([10, 0, 0, last_octet(node)], 6379))
     }
 
+    /// The address a Duke or node listens at.
+    fn address_of(&self, host: Host) -> SocketAddr {
+        host.checked_sub(self.options.dukes)
+            .map_or_else(|| Self::duke_address(host), Self::node_address)
+    }
+
     /// The host at an address, if there is one.
     fn host_at(&self, address: SocketAddr) -> Option<Host> {
         let SocketAddr::V4(address) = address else {

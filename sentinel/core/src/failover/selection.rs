@@ -57,7 +57,7 @@ impl Engine {
         node.is_known()
             && node.down.is_none()
             && !node.info.loading
-            && (!node.info.role.is_blank() || self.mutated(Mutant::TrustReborn))
+            && !node.info.role.is_blank()
             && node.info.priority > 0
             && !former
             && node.unfit_until.is_none_or(|until| until <= self.now)
@@ -82,9 +82,7 @@ impl Engine {
                 // Nobody knows any more what the master had: at least it was in touch with it.
                 _ => !node.info.unsynced,
             };
-        let ours = ours || self.mutated(Mutant::IgnoreLineage);
-        let reborn = node.reborn && !self.mutated(Mutant::TrustReborn);
-        ours && !reborn && !self.formers.contains(&node.address)
+        ours && !node.reborn && !self.formers.contains(&node.address)
     }
 
     /// Whether its data is the present master's own: it has been in touch with it since it was told
@@ -94,7 +92,9 @@ impl Engine {
         let named = |lineage: &crate::info::Lineage| {
             lineage.is_known() && lineage.now == node.info.lineage.now
         };
-        self.durable.master.is_some_and(follows) || self.lineage.as_ref().is_some_and(named)
+        self.durable.master.is_some_and(follows)
+            || self.lineage.as_ref().is_some_and(named)
+            || self.mutated(Mutant::IgnoreLineage)
     }
 
     /// The master itself, if it is back from a restart and nobody else may hold as much.

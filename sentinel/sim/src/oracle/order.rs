@@ -5,10 +5,7 @@ use std::net::SocketAddr;
 use duke_core::Durable;
 
 use super::{Epoch, Oracle};
-use crate::{
-    network::Host,
-    queue::{MILLI, Micros},
-};
+use crate::queue::{MILLI, Micros};
 
 /// How old another Duke's hello may be that confirms a belief, with what clocks and a tick may add.
 const HELLO_LIFE: Micros = 2_900 * MILLI;
@@ -22,8 +19,8 @@ const BEHIND: Micros = 50 * MILLI;
 pub(crate) enum Order {
     /// To become master.
     Promote,
-    /// To follow the master.
-    Follow,
+    /// To follow this master.
+    Follow(SocketAddr),
 }
 
 impl Oracle {
@@ -33,7 +30,7 @@ impl Oracle {
         duke: usize,
         now: Micros,
         order: Order,
-        to: Host,
+        to: SocketAddr,
         kept: Option<&Durable>,
     ) {
         let Some(belief) = &self.watches[duke].belief else {
@@ -43,19 +40,31 @@ impl Oracle {
         let Some(kept) = kept else {
             return self.fail(format!("d{name} gives orders with nothing on disk"));
         };
-        let known = match order {
-            Order::Promote => belief.leads.is_none_or(|epoch| {
-                kept.leader_epoch > epoch
-                    || (kept.leader_epoch == epoch && kept.leader == belief.id)
-            }),
-            Order::Follow => (kept.generation, kept.config_epoch) >= belief.configured(),
+        let (known, follows) = match order {
+            Order::Promote => {
+                let elected = belief.leads.is_some_and(|epoch| {
+                    kept.leader_epoch > epoch
+                        || (kept.leader_epoch == epoch && kept.leader == belief.id)
+                });
+                // Telling the master to be master changes nothing.
+                let meant = elected && belief.target == Some(to);
+                (meant || belief.master == Some(to), false)
+            }
+            Order::Follow(master) => {
+                // Of a master made anew in place the disk may know as the one of before.
+                let on_disk = (kept.generation, kept.config_epoch) >= belief.configured()
+                    || kept.master == Some(master);
+                (on_disk && belief.master == Some(master), true)
+            }
         };
         if !known {
-            self.fail(format!("d{name} gives an order its disk does not know of"));
-        } else if order == Order::Follow && !self.is_confirmed(duke, now) {
+            self.fail(format!(
+                "d{name} tells {to} what it does not mean now, or its disk does not know of: {order:?}"
+            ));
+        } else if follows && !self.is_confirmed(duke, now) {
             let heard: Vec<_> = self.watches[duke].greetings.values().collect();
             self.fail(format!(
-                "d{name} orders host {to} about without a majority that believes the same; it heard {heard:?}"
+                "d{name} orders {to} about without a majority that believes the same; it heard {heard:?}"
             ));
         }
     }

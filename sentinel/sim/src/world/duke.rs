@@ -330,13 +330,10 @@ impl World {
             b"INFO" if self.oracle.leads(duke) => self.dukes[duke].infos.push((request, self.now)),
             b"DUKE" => self.dukes[duke].recoveries.push(request),
             b"REPLICAOF" => {
-                let order = if words.get(1).is_some_and(|word| &word[..] == b"NO") {
-                    Order::Promote
-                } else {
-                    Order::Follow
-                };
+                let order = order_in(&words);
+                let address = self.address_of(to);
                 let kept = self.dukes[duke].disk.kept();
-                self.oracle.ordered(duke, self.now, order, to, kept);
+                self.oracle.ordered(duke, self.now, order, address, kept);
                 if self.is_logging() {
                     let (from, to) = (self.name(duke), self.name(to));
                     self.tell(format_args!("{from} orders {to}: {order:?}"));
@@ -521,6 +518,19 @@ impl World {
             .collect();
         self.give(duke, Input::Asked { client, words });
     }
+}
+
+/// What a REPLICAOF orders.
+fn order_in(words: &[Bytes]) -> Order {
+    let text = |index: usize| {
+        let word = words.get(index)?;
+        std::str::from_utf8(word).ok()
+    };
+    let ip = text(1).and_then(|word| word.parse().ok());
+    let port = text(2).and_then(|word| word.parse().ok());
+    ip.zip(port).map_or(Order::Promote, |(ip, port)| {
+        Order::Follow(SocketAddr::new(ip, port))
+    })
 }
 
 /// The epoch in which a command asks for a vote, if it does.
