@@ -76,7 +76,7 @@ impl Kind {
 }
 
 /// One fault.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fault {
     /// Its kind.
     pub kind: Kind,

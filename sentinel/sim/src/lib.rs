@@ -7,11 +7,6 @@
 //!
 //! Opens no socket, reads no clock, starts no thread; those are the program's.
 
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a simulator panics where its own assumptions fail, on purpose"
-)]
-
 mod disk;
 mod fault;
 mod history;

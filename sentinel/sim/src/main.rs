@@ -205,12 +205,11 @@ fn mutants(seeds: u64, only: Option<Mutation>) -> Result<ExitCode> {
         let caught = (0..seeds)
             .map(|seed| run(&options(seed, Some(mutation)), false))
             .find_map(|verdict| Some((verdict.options.seed, verdict.broken?)));
-        match caught {
-            Some((seed, broken)) => writeln!(out, "{mutation}: caught by seed {seed}: {broken}")?,
-            None => {
-                all = false;
-                writeln!(out, "{mutation}: not caught by {seeds} seeds")?;
-            }
+        if let Some((seed, broken)) = caught {
+            writeln!(out, "{mutation}: caught by seed {seed}: {broken}")?;
+        } else {
+            all = false;
+            writeln!(out, "{mutation}: not caught by {seeds} seeds")?;
         }
     }
     Ok(code(all))
@@ -235,10 +234,10 @@ fn bench(seconds: u64) -> Result<ExitCode> {
         writeln!(
             out,
             "3 Dukes, 3 nodes, {writes} writes/s: {span:.0} s in {:.3} s: {:.0} times real time, {events} events, \
-             {:.0} ns each",
+             {} ns each",
             took.as_secs_f64(),
             span / took.as_secs_f64(),
-            took.as_secs_f64() * 1e9 / Duration::from_micros(events).as_micros() as f64
+            took.as_nanos() / u128::from(events.max(1))
         )?;
     }
     Ok(ExitCode::SUCCESS)

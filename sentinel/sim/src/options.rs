@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Everything a run is made from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
     /// Of all randomness.
     pub seed: u64,
@@ -169,7 +169,7 @@ fn pick<T: Copy>(rng: &mut impl Rng, choices: &[T]) -> T {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = |(least, most): (Micros, Micros)| format!("{}-{}us", least, most);
+        let millis = |(least, most): (Micros, Micros)| format!("{least}-{most}us");
         write!(
             f,
             "seed={:#x} dukes={} nodes={} quorum={} down-after={}ms failover-timeout={}ms parallel-syncs={} \

@@ -290,7 +290,7 @@ impl World {
         } else if host < dukes + nodes {
             self.at_node(host - dukes, id, side, segment);
         } else {
-            self.at_client(host - dukes - nodes, id, segment);
+            self.at_client(host - dukes - nodes, id, &segment);
         }
     }
 

@@ -125,7 +125,12 @@ impl World {
     }
 
     /// Something comes to a client.
-    pub(super) fn at_client(&mut self, client: usize, id: ConnectionId, segment: Segment<Message>) {
+    pub(super) fn at_client(
+        &mut self,
+        client: usize,
+        id: ConnectionId,
+        segment: &Segment<Message>,
+    ) {
         if self.clients[client].connection != Some(id) {
             return;
         }
@@ -137,7 +142,7 @@ impl World {
             }
             Segment::End(_) | Segment::Data(Message::Refused) => self.start_over(client),
             Segment::Data(Message::Written(place)) => {
-                self.history.acknowledge(place);
+                self.history.acknowledge(*place);
                 let one = &mut self.clients[client];
                 one.waiting = None;
                 one.served = self.now;

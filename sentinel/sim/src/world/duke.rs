@@ -400,7 +400,7 @@ impl World {
             return;
         }
         if side == 1 {
-            return self.from_peer(duke, id, segment);
+            return self.peer_says(duke, id, segment);
         }
         let Some(link) = self.link_of(duke, id) else {
             return;
@@ -440,7 +440,7 @@ impl World {
     }
 
     /// Another Duke says something on a connection it opened.
-    fn from_peer(&mut self, duke: usize, id: ConnectionId, segment: Segment<Message>) {
+    fn peer_says(&mut self, duke: usize, id: ConnectionId, segment: Segment<Message>) {
         let client = ClientId(id.0);
         match segment {
             Segment::Data(Message::Command(request, words)) => {

@@ -102,8 +102,8 @@ impl World {
             return;
         };
         match (kind, segment) {
-            (Kind::Replication, segment) if side == 0 => self.from_master(node, id, segment),
-            (Kind::Replication, Segment::Data(message)) => self.from_follower(node, id, &message),
+            (Kind::Replication, segment) if side == 0 => self.master_says(node, id, &segment),
+            (Kind::Replication, Segment::Data(message)) => self.follower_says(node, id, &message),
             (Kind::Duke(_), Segment::Data(Message::Command(request, words))) => {
                 let now = self.now;
                 let effect = self.nodes[node].take(now, id, &words, &mut self.history);

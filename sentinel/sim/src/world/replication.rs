@@ -72,7 +72,12 @@ impl World {
     }
 
     /// A replica hears of its master.
-    pub(super) fn from_master(&mut self, node: usize, id: ConnectionId, segment: Segment<Message>) {
+    pub(super) fn master_says(
+        &mut self,
+        node: usize,
+        id: ConnectionId,
+        segment: &Segment<Message>,
+    ) {
         let Role::Replica { link, .. } = self.nodes[node].role else {
             return;
         };
@@ -92,11 +97,11 @@ impl World {
                 self.send(id, 1, Message::Sync(place));
             }
             Segment::End(error) => {
-                self.close(id, 0, error);
+                self.close(id, 0, *error);
                 self.master_lost(node, id);
             }
             Segment::Data(Message::Continue(place)) => {
-                self.nodes[node].advance(place);
+                self.nodes[node].advance(*place);
                 self.nodes[node].synced = true;
                 self.in_touch(node, id);
             }
@@ -104,11 +109,11 @@ impl World {
             Segment::Data(Message::Copy(place)) => {
                 // Whoever follows this one has the old data.
                 self.drop_followers(node);
-                self.nodes[node].copy(place);
+                self.nodes[node].copy(*place);
                 self.in_touch(node, id);
             }
             Segment::Data(Message::Stream(place)) if matches!(link, Link::Up(_)) => {
-                self.nodes[node].advance(place);
+                self.nodes[node].advance(*place);
                 self.stream(node);
             }
             Segment::Data(_) => {}
@@ -122,7 +127,7 @@ impl World {
     }
 
     /// A master hears of a replica.
-    pub(super) fn from_follower(&mut self, node: usize, id: ConnectionId, message: &Message) {
+    pub(super) fn follower_says(&mut self, node: usize, id: ConnectionId, message: &Message) {
         let now = self.now;
         match message {
             Message::Sync(place) => self.bring_up(node, id, *place),
@@ -133,7 +138,15 @@ impl World {
                     follower.heard = now;
                 }
             }
-            _ => {}
+            Message::Command(..)
+            | Message::Reply(..)
+            | Message::Continue(_)
+            | Message::CopyBegins
+            | Message::Copy(_)
+            | Message::Stream(_)
+            | Message::Write
+            | Message::Written(_)
+            | Message::Refused => {}
         }
     }
 

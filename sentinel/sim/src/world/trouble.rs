@@ -266,7 +266,7 @@ impl World {
         let member = ids[pick(number, ids.len())].clone();
         let (ip, port) = (master.ip().to_string(), master.port().to_string());
         let wrong = Self::node_address(node);
-        let user = (number % 3 > 0).then_some(2);
+        let user = (!number.is_multiple_of(3)).then_some(2);
         let hello = |id: &str, epoch: u64, config: u64| {
             format!(
                 "10.9.9.9,26379,{id},{epoch},mymaster,{},{},{config},{generation}",
