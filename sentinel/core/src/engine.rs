@@ -78,6 +78,8 @@ pub struct Engine {
     outbox: Outbox,
     numbers: u64,
     started: Time,
+    /// When something is to be done next, as of the last input.
+    due: Option<Time>,
     #[cfg(feature = "mutation")]
     pub(crate) mutant: Option<crate::mutation::Mutant>,
 }
@@ -121,6 +123,7 @@ impl Engine {
             outbox: Outbox::default(),
             numbers: 0,
             started: now,
+            due: None,
             #[cfg(feature = "mutation")]
             mutant: None,
         };
@@ -170,6 +173,11 @@ impl Engine {
     /// When [`Engine::tick`] must be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// The same, found by looking at everything.
+    fn next_due(&self) -> Option<Time> {
         let nodes = self.nodes.values().flat_map(|node| {
             let silence = self.silence(node.wire.silent_since(), node.down);
             let next_info = node.wire.up().map(|_| node.next_info);
@@ -228,6 +236,7 @@ impl Engine {
         self.fail_over();
         self.steer();
         self.greet();
+        self.due = self.next_due();
     }
 
     // --- what the parts share ---
