@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{engine::Engine, failover::Failover, time::Time};
+use crate::{engine::Engine, failover::Failover, mutation::Mutant, time::Time};
 
 /// Dukes that see the same death begin one after the other, so that one of them usually wins.
 const RANK_DELAY: Duration = Duration::from_millis(15);
@@ -99,7 +99,8 @@ impl Engine {
     /// Begins an election in a new epoch. The others are asked while the own vote is written.
     pub(crate) fn stand(&mut self) {
         self.candidacy.due = None;
-        let epoch = self.durable.current_epoch.saturating_add(1);
+        let step = u64::from(!self.mutated(Mutant::StandAgainInEpoch));
+        let epoch = self.durable.current_epoch.saturating_add(step);
         self.durable.current_epoch = epoch;
         self.durable.leader_epoch = epoch;
         self.durable.leader = self.durable.id.clone();
@@ -127,7 +128,9 @@ impl Engine {
         let votes = votes.saturating_add(usize::from(self.is_durable(own)));
         let quorum = usize::try_from(self.durable.quorum).unwrap_or(usize::MAX);
         let lapsed = self.now.since(until) > LAPSE;
-        if votes >= self.durable.majority().max(quorum) && !lapsed {
+        let enough = votes >= self.durable.majority().max(quorum)
+            || (votes > 0 && self.mutated(Mutant::LeadWithoutMajority));
+        if enough && !lapsed {
             self.publish_master("+elected-leader", "");
             return self.begin_selection(epoch);
         }
@@ -175,9 +178,15 @@ impl Engine {
         }
     }
 
+    /// Whether an epoch that one Duke alone tells of can be true.
+    fn is_reasonable(&self, epoch: u64) -> bool {
+        epoch <= self.durable.current_epoch.saturating_add(EPOCH_JUMP_MAX)
+            || self.mutated(Mutant::BelieveAbsurdEpochs)
+    }
+
     /// Takes an epoch another member told of; false if it is beyond reason.
     pub(crate) fn hear_epoch(&mut self, epoch: u64) -> bool {
-        if epoch > self.durable.current_epoch.saturating_add(EPOCH_JUMP_MAX) {
+        if !self.is_reasonable(epoch) {
             tracing::warn!(
                 epoch,
                 current = self.durable.current_epoch,
@@ -204,12 +213,14 @@ impl Engine {
     /// Gives or refuses the vote in `epoch` that `candidate` asks for; answers whom this Duke voted
     /// for last, and when.
     pub(crate) fn vote(&mut self, epoch: u64, candidate: &str) -> (String, u64) {
-        let member = self.peers.contains_key(candidate);
-        let reasonable = epoch <= self.durable.current_epoch.saturating_add(EPOCH_JUMP_MAX);
+        let member = self.peers.contains_key(candidate) || self.mutated(Mutant::CountStrangers);
+        let memory = self.durable.memory || self.mutated(Mutant::VoteWithoutMemory);
+        let reasonable = self.is_reasonable(epoch);
         // Whoever is about to promote refuses: two promotions at a time are never better than one.
         let free = matches!(self.failover, Failover::Idle | Failover::Candidate { .. });
-        let later = epoch > self.durable.leader_epoch && epoch >= self.durable.current_epoch;
-        if self.durable.memory && member && reasonable && free && later {
+        let unused = epoch > self.durable.leader_epoch || self.mutated(Mutant::VoteTwice);
+        let later = unused && epoch >= self.durable.current_epoch;
+        if memory && member && reasonable && free && later {
             if epoch > self.durable.current_epoch {
                 self.durable.current_epoch = epoch;
                 self.publish("+new-epoch", &epoch.to_string());

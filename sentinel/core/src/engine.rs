@@ -61,6 +61,8 @@ pub struct Engine {
     pub(crate) sessions: BTreeMap<ClientId, Session>,
     pub(crate) failover: Failover,
     pub(crate) candidacy: Candidacy,
+    /// Generation and epoch of the master this Duke made last.
+    pub(crate) made: Option<(u64, u64)>,
     /// When the master last changed, as this Duke knows it.
     pub(crate) switched: Time,
     /// The replication ids of the group's data, as its master last named them.
@@ -76,6 +78,10 @@ pub struct Engine {
     outbox: Outbox,
     numbers: u64,
     started: Time,
+    /// When something is to be done next, as of the last input.
+    due: Option<Time>,
+    #[cfg(feature = "mutation")]
+    pub(crate) mutant: Option<crate::mutation::Mutant>,
 }
 
 impl Engine {
@@ -106,6 +112,7 @@ impl Engine {
             sessions: BTreeMap::new(),
             failover: Failover::Idle,
             candidacy: Candidacy::default(),
+            made: None,
             switched: now,
             lineage: None,
             formers: BTreeSet::new(),
@@ -116,6 +123,9 @@ impl Engine {
             outbox: Outbox::default(),
             numbers: 0,
             started: now,
+            due: None,
+            #[cfg(feature = "mutation")]
+            mutant: None,
         };
         if fresh {
             engine.persist();
@@ -163,6 +173,11 @@ impl Engine {
     /// When [`Engine::tick`] must be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// The same, found by looking at everything.
+    fn next_due(&self) -> Option<Time> {
         let nodes = self.nodes.values().flat_map(|node| {
             let silence = self.silence(node.wire.silent_since(), node.down);
             let next_info = node.wire.up().map(|_| node.next_info);
@@ -221,6 +236,7 @@ impl Engine {
         self.fail_over();
         self.steer();
         self.greet();
+        self.due = self.next_due();
     }
 
     // --- what the parts share ---
@@ -239,6 +255,11 @@ impl Engine {
     /// Wants something said that promises nothing.
     pub(crate) fn tell(&mut self, output: Output) {
         self.outbox.free(output);
+    }
+
+    /// Wants something done before anything that waits, also on the same connection.
+    pub(crate) fn overtake(&mut self, output: Output) {
+        self.outbox.overtake(output);
     }
 
     /// Makes the state durable before anything emitted from now on leaves; says under which number.
@@ -519,7 +540,7 @@ impl Engine {
         }
     }
 
-    fn link_down(&mut self, link: LinkId, error: LinkError) {
+    pub(crate) fn link_down(&mut self, link: LinkId, error: LinkError) {
         let Some(owner) = self.owners.remove(&link) else {
             return;
         };

@@ -15,7 +15,10 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use duke_resp::Frame;
 
-use crate::{election::LAPSE, engine::Engine, link::Purpose, node::Node, time::Time};
+use crate::{
+    election::LAPSE, engine::Engine, input::LinkError, link::Purpose, node::Node, output::Output,
+    time::Time,
+};
 
 /// How long nodes may take to say how much they have.
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
@@ -101,9 +104,12 @@ impl Engine {
             .map(|node| node.address)
             .collect();
         self.publish_master("+failover-state-select-slave", "");
-        for address in &known {
-            self.doubt(*address);
-            self.inform(*address, SELECTION_PATIENCE);
+        // Whoever is down is not waited for, but if it comes back meanwhile, it is not chosen by what
+        // it had before.
+        let all: Vec<SocketAddr> = self.nodes.keys().copied().collect();
+        for address in all {
+            self.doubt(address);
+            self.inform(address, SELECTION_PATIENCE);
         }
         let until = self.now.after(SELECTION_PATIENCE);
         self.failover = Failover::Selecting {
@@ -188,6 +194,7 @@ impl Engine {
             self.publish_node("+promoted-slave", address);
             self.publish_master("+failover-state-reconf-slaves", "");
             self.durable.config_epoch = epoch;
+            self.made = Some((self.durable.generation, epoch));
             self.switch(address);
             self.publish_master("+failover-end", "");
         }
@@ -212,14 +219,56 @@ impl Engine {
             node.unfit_until = Some(until);
         }
         self.retry_soon();
+        self.withdraw(target);
+    }
+
+    /// An order that is still waiting for the disk must not leave once it is no longer meant: its
+    /// connection goes with it.
+    fn withdraw(&mut self, address: SocketAddr) {
+        let link = self.nodes.get(&address).and_then(|node| node.wire.up());
+        if let Some(link) = link {
+            self.overtake(Output::Disconnect { link });
+            self.link_down(link, LinkError::Other);
+        }
+    }
+
+    /// Withdraws every order given in the name of another master than `address`.
+    fn withdraw_others(&mut self, address: SocketAddr) {
+        let target = match self.failover {
+            Failover::Promoting { target, .. } if target != address => Some(target),
+            Failover::Idle
+            | Failover::Candidate { .. }
+            | Failover::Selecting { .. }
+            | Failover::Promoting { .. } => None,
+        };
+        self.failover = Failover::Idle;
+        let mut told: BTreeSet<SocketAddr> = target.into_iter().collect();
+        if self.durable.master != Some(address) {
+            let pointing = self.nodes.values().filter(|node| node.pointing);
+            told.extend(pointing.map(|node| node.address));
+        }
+        for node in told {
+            self.withdraw(node);
+        }
+    }
+
+    /// Somebody else made `address` master.
+    pub(crate) fn adopt(&mut self, address: SocketAddr) {
+        self.switch(address);
+        self.doubt(address);
+        // Which process it was then nobody said. The one that answers first is taken for it: one
+        // that restarted since follows nothing.
+        if let Some(node) = self.nodes.get_mut(&address) {
+            node.info.run_id.clear();
+        }
     }
 
     /// `address` is the master from now on, by what the state already says of epochs and generation.
     pub(crate) fn switch(&mut self, address: SocketAddr) {
         let group = self.settings.group.clone();
+        self.withdraw_others(address);
         let old = self.durable.master.replace(address);
         self.switched = self.now;
-        self.failover = Failover::Idle;
         self.candidacy = crate::election::Candidacy::default();
         self.agreed_down = false;
         self.formers.remove(&address);

@@ -49,9 +49,11 @@ mod info;
 mod link;
 mod liveness;
 mod member;
+mod mutation;
 mod node;
 mod outbox;
 mod session;
+mod view;
 
 use boundary::{id, input, output, secret, time};
 
@@ -59,6 +61,8 @@ pub use durable::{Durable, DurableError, Member};
 pub use engine::Engine;
 pub use id::{ClientId, LinkId, RequestId};
 pub use input::{Input, LinkError};
+pub use mutation::Mutant;
 pub use output::Output;
 pub use secret::Secrets;
 pub use time::Time;
+pub use view::View;

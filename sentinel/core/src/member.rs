@@ -8,6 +8,7 @@ use duke_resp::Frame;
 use crate::{
     engine::Engine,
     link::{Purpose, Wire},
+    mutation::Mutant,
     output::Output,
     time::Time,
 };
@@ -210,25 +211,28 @@ impl Engine {
             peer.next_hello = now;
         }
         // Without memory nothing is adopted from one alone: a majority is asked instead.
-        if !self.durable.memory || hello.generation < self.durable.generation {
+        let older = hello.generation < self.durable.generation;
+        let trusted = older && self.mutated(Mutant::HearOlderGenerations);
+        if !self.durable.memory || (older && !trusted) {
             return;
         }
         let reseeded = hello.generation > self.durable.generation;
         if !reseeded && !self.hear_epoch(hello.current_epoch) {
             return;
         }
-        if reseeded || hello.config_epoch > self.durable.config_epoch {
+        let newer = trusted
+            || hello.config_epoch > self.durable.config_epoch
+            || (self.durable.master != Some(hello.master)
+                && self.mutated(Mutant::HearOlderMasters));
+        if reseeded || newer {
             self.durable.generation = hello.generation;
             self.durable.current_epoch = self.durable.current_epoch.max(hello.current_epoch);
             self.durable.config_epoch = hello.config_epoch;
             self.publish_peer("+config-update-from", &hello.id);
-            // The address may be the same: a master promoted again in place is not the one that
-            // went down, and must not be replaced once more.
             if reseeded {
                 self.lineage = None;
             }
-            self.switch(hello.master);
-            self.doubt(hello.master);
+            self.adopt(hello.master);
         }
     }
 
@@ -243,14 +247,15 @@ impl Engine {
             peer.believes == ours && peer.down.is_none() && peer.last_hello.is_some_and(fresh)
         };
         let agreeing = self.peers.values().filter(agrees).count();
-        (self.made_master() && self.now.since(self.switched) <= LEADERSHIP)
+        self.mutated(Mutant::SteerInMinority)
+            || (self.made_master() && self.now.since(self.switched) <= LEADERSHIP)
             || agreeing.saturating_add(1) >= durable.majority()
     }
 
-    /// Whether it was this Duke that was elected to make the present master.
+    /// Whether it was this Duke that made the present master, in this life. That it stood in the
+    /// master's epoch is not enough: it may have lost that election.
     pub(crate) fn made_master(&self) -> bool {
-        let durable = &self.durable;
-        durable.leader == durable.id && durable.leader_epoch == durable.config_epoch
+        self.made == Some((self.durable.generation, self.durable.config_epoch))
     }
 
     /// Without memory: asks the others for the group's past.
@@ -317,7 +322,12 @@ impl Engine {
             .values()
             .filter_map(|peer| peer.recollection.clone())
             .collect();
-        if self.durable.size == 0 || told.len() < self.durable.majority() {
+        let needed = if self.mutated(Mutant::RecoverFromOne) {
+            1
+        } else {
+            self.durable.majority()
+        };
+        if self.durable.size == 0 || told.len() < needed {
             return;
         }
         let Some(newest) = told
@@ -338,8 +348,7 @@ impl Engine {
         self.durable.config_epoch = newest.config_epoch;
         self.lineage = None;
         if let Some(master) = newest.master {
-            self.switch(master);
-            self.doubt(master);
+            self.adopt(master);
         } else {
             self.persist();
         }

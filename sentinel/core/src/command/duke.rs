@@ -152,8 +152,7 @@ impl Engine {
         }
         self.durable.memory = true;
         self.lineage = None;
-        self.switch(master);
-        self.doubt(master);
+        self.adopt(master);
         if first {
             self.emit(Output::Ready(true));
         }

@@ -9,6 +9,7 @@ use crate::{
     engine::Engine,
     failover::Failover,
     id::ClientId,
+    mutation::Mutant,
     session::{Right, Words, no_permission, wrong_arity},
 };
 
@@ -133,7 +134,7 @@ impl Engine {
         }
         let (leader, leader_epoch) = if candidate == "*" {
             ("*".to_owned(), 0)
-        } else if same && current {
+        } else if (same && current) || self.mutated(Mutant::VoteWithoutMemory) {
             self.vote(epoch, &candidate)
         } else {
             ("*".to_owned(), self.durable.leader_epoch)

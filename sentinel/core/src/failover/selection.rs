@@ -2,22 +2,25 @@
 
 use std::{cmp::Reverse, net::SocketAddr};
 
-use crate::{engine::Engine, info::Info, node::Node};
+use crate::{engine::Engine, info::Info, mutation::Mutant, node::Node};
 
 /// What a node has to offer; the greatest claim wins.
 ///
-/// The most data comes first, because what only one node has would be lost. Priority breaks ties (the
+/// Who was in touch with the present master goes before whoever only shares an older history with it:
+/// between these offsets say nothing. Then the most data comes first, because what only one node has would be lost. Priority breaks ties (the
 /// lower number wins, as in Sentinel), and names settle the rest, so that every Duke chooses alike.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Claim {
+    present: bool,
     offset: u64,
     priority: Reverse<u32>,
     run_id: Reverse<String>,
 }
 
 impl Claim {
-    fn of(info: &Info) -> Self {
+    fn of(info: &Info, present: bool) -> Self {
         Self {
+            present,
             offset: info.offset,
             priority: Reverse(info.priority),
             run_id: Reverse(info.run_id.clone()),
@@ -34,9 +37,13 @@ impl Engine {
     /// away whoever is left takes its place.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
         let best = |nodes: &mut dyn Iterator<Item = &Node>| {
-            nodes
-                .max_by_key(|node| Claim::of(&node.info))
-                .map(|node| node.address)
+            let claim = |node: &&Node| Claim::of(&node.info, self.is_present(node));
+            let chosen = if self.mutated(Mutant::PromoteLowest) {
+                nodes.min_by_key(claim)
+            } else {
+                nodes.max_by_key(claim)
+            };
+            chosen.map(|node| node.address)
         };
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
         best(&mut fit().filter(|node| self.is_current(node)))
@@ -67,14 +74,27 @@ impl Engine {
         if self.master_down().is_none() && !in_touch {
             return false;
         }
-        let ours = match &self.lineage {
-            Some(lineage) if lineage.is_known() && node.info.lineage.is_known() => {
-                lineage.meets(&node.info.lineage)
-            }
-            // Nobody knows any more what the master had: at least it was in touch with it.
-            _ => !node.info.unsynced,
-        };
+        let ours = self.is_present(node)
+            || match &self.lineage {
+                Some(lineage) if lineage.is_known() && node.info.lineage.is_known() => {
+                    lineage.meets(&node.info.lineage)
+                }
+                // Nobody knows any more what the master had: at least it was in touch with it.
+                _ => !node.info.unsynced,
+            };
         ours && !node.reborn && !self.formers.contains(&node.address)
+    }
+
+    /// Whether its data is the present master's own: it has been in touch with it since it was told
+    /// to follow it, or names its very history.
+    fn is_present(&self, node: &Node) -> bool {
+        let follows = |master| node.info.role.follows(master) && !node.info.unsynced;
+        let named = |lineage: &crate::info::Lineage| {
+            lineage.is_known() && lineage.now == node.info.lineage.now
+        };
+        self.durable.master.is_some_and(follows)
+            || self.lineage.as_ref().is_some_and(named)
+            || self.mutated(Mutant::IgnoreLineage)
     }
 
     /// The master itself, if it is back from a restart and nobody else may hold as much.
@@ -123,7 +143,7 @@ mod tests {
     proptest! {
         #[test]
         fn claims_are_in_a_total_order(one in info(), two in info(), three in info()) {
-            let [a, b, c] = [&one, &two, &three].map(Claim::of);
+            let [a, b, c] = [&one, &two, &three].map(|info| Claim::of(info, true));
             prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
             prop_assert_eq!(a.cmp(&b) == Ordering::Equal, a == b);
             if a <= b && b <= c {

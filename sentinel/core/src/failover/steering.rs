@@ -7,13 +7,15 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use super::Failover;
-use crate::{engine::Engine, link::Purpose, node::Node};
+use crate::{engine::Engine, link::Purpose, mutation::Mutant, node::Node};
 
 /// A node that follows somebody else without reason is left alone for this long.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);
 /// How much longer each next Duke waits before it gives an order: one is enough, and each cuts the
 /// node's clients off.
 const STEER_DELAY: Duration = Duration::from_millis(200);
+/// How long a node that refused is left alone.
+const REFUSAL: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Points every node that follows somebody else at the master.
@@ -34,13 +36,19 @@ impl Engine {
             return;
         }
         let turn = STEER_DELAY.saturating_mul(self.steering_rank());
+        let leaves_masters = self.mutated(Mutant::LeaveFormerMasters);
         let mut places = self.places(master);
         let mut due = Vec::new();
         for node in self.nodes.values_mut() {
-            if node.address == master || !node.is_known() || node.pointing || node.down.is_some() {
+            if node.address == master
+                || !node.is_known()
+                || node.pointing
+                || node.down.is_some()
+                || node.info.loading
+            {
                 continue;
             }
-            if node.info.role.follows(master) {
+            if node.info.role.follows(master) || (leaves_masters && node.is_master()) {
                 node.stray = None;
                 continue;
             }
@@ -147,8 +155,12 @@ impl Engine {
         if let Some(text) = refused {
             let text = String::from_utf8_lossy(&text);
             tracing::warn!(%address, %text, "a node refused to follow the master");
+            // It is told again once it said anew what it is, not each millisecond.
+            self.doubt(address);
+            let later = self.now.after(REFUSAL);
             if let Some(node) = self.nodes.get_mut(&address) {
                 node.pointing = false;
+                node.next_info = later;
             }
         }
     }

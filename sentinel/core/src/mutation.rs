@@ -1,0 +1,59 @@
+//! Deliberate faults. The simulator breaks one rule at a time and must notice it: a rule whose loss
+//! nobody notices is not tested.
+//!
+//! Without the feature `mutation` no fault can be chosen and every hook is the constant false; with
+//! it, hooks are inert until [`Engine::mutate`] names one.
+
+use crate::engine::Engine;
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mutant {
+    /// Any epoch is believed, however far ahead.
+    BelieveAbsurdEpochs,
+    /// Whoever asks is voted for, member or not.
+    CountStrangers,
+    /// A hello of an older generation is believed.
+    HearOlderGenerations,
+    /// Every hello is believed, whatever its master's epoch.
+    HearOlderMasters,
+    /// Offsets of different histories are compared.
+    IgnoreLineage,
+    /// One vote makes a leader.
+    LeadWithoutMajority,
+    /// A former master that takes writes is left alone.
+    LeaveFormerMasters,
+    /// The replica with the least data is promoted.
+    PromoteLowest,
+    /// One other Duke's past is enough to recover from.
+    RecoverFromOne,
+    /// A candidacy does not begin an epoch of its own.
+    StandAgainInEpoch,
+    /// Orders are given whether or not a majority believes in the master.
+    SteerInMinority,
+    /// A vote does not exclude another one in the same epoch.
+    VoteTwice,
+    /// A Duke without memory votes.
+    VoteWithoutMemory,
+}
+
+impl Engine {
+    /// Breaks a rule from now on.
+    #[cfg(feature = "mutation")]
+    pub fn mutate(&mut self, mutant: Mutant) {
+        self.mutant = Some(mutant);
+    }
+
+    /// Whether this rule is broken.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn mutated(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Whether this rule is broken: never.
+    #[cfg(not(feature = "mutation"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(crate) const fn mutated(&self, _mutant: Mutant) -> bool {
+        false
+    }
+}

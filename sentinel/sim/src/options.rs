@@ -1,0 +1,207 @@
+//! What a run is like: sizes, timings and faults, all drawn from one seed.
+//!
+//! Each run has some kinds of faults and not others, so that rare combinations are not drowned by
+//! the usual ones.
+
+use std::fmt;
+
+use rand::{Rng, RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
+
+use crate::{
+    fault::Kind,
+    mutant::Mutation,
+    queue::{MILLI, Micros, SECOND},
+    server::Persistence,
+};
+
+/// Everything a run is made from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// Of all randomness.
+    pub seed: u64,
+    /// Dukes of the group.
+    pub dukes: usize,
+    /// Data nodes.
+    pub nodes: usize,
+    /// How many Dukes must find the master down.
+    pub quorum: usize,
+    /// Milliseconds.
+    pub down_after: u64,
+    /// Milliseconds.
+    pub failover_timeout: u64,
+    /// Replicas that are re-pointed at a time.
+    pub parallel_syncs: u32,
+    /// The shortest and longest way of a packet.
+    pub delay: (Micros, Micros),
+    /// Lost packets among a thousand.
+    pub loss: u32,
+    /// The shortest and longest time a Duke's disk takes.
+    pub disk: (Micros, Micros),
+    /// How much faster or slower Dukes' clocks may be, among a thousand.
+    pub drift: i64,
+    /// Clients, and the pause between two writes of one.
+    pub clients: usize,
+    /// Between two writes of a client.
+    pub write_pause: Micros,
+    /// Replicas that must be good for a write to be taken, and how late they may be, in seconds.
+    pub min_replicas: (usize, u64),
+    /// How long a whole copy takes.
+    pub copying: Micros,
+    /// How long a server reads its data in.
+    pub loading: Micros,
+    /// After which silence master and replica give each other up.
+    pub replication_timeout: Micros,
+    /// How servers keep their data.
+    pub persistence: Persistence,
+    /// Kinds of faults that happen.
+    pub faults: Vec<Kind>,
+    /// The mean pause between two faults.
+    pub fault_pause: Micros,
+    /// Percentage of the faults that are aimed at the master.
+    pub aim: u32,
+    /// How long faults go on happening.
+    pub chaos: Micros,
+    /// Whether some hosts stay lost when the faults end.
+    pub core: bool,
+    /// A rule that is broken on purpose.
+    pub mutation: Option<Mutation>,
+}
+
+impl Options {
+    /// What `seed` stands for.
+    #[must_use]
+    pub fn swarm(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let dukes = pick(&mut rng, &[1, 2, 3, 3, 3, 3, 4, 5, 5]);
+        let nodes = pick(&mut rng, &[1, 2, 2, 3, 3, 3, 4, 5]);
+        let majority = dukes / 2 + 1;
+        let quorum = if rng.random_bool(0.7) {
+            majority
+        } else {
+            rng.random_range(1..=dukes)
+        };
+        let slowest = pick(&mut rng, &[MILLI / 2, MILLI, 5 * MILLI, 40 * MILLI]);
+        let disk = pick(&mut rng, &[MILLI, 5 * MILLI, 50 * MILLI, 400 * MILLI]);
+        // A group whose network is slower than its patience never rests.
+        let down_after = pick(&mut rng, &[100, 250, 1_000, 1_000, 3_000]).max(6 * slowest / MILLI);
+        let needed = if nodes > 2 && rng.random_bool(0.4) {
+            (nodes - 1) / 2
+        } else {
+            0
+        };
+        let mut faults: Vec<Kind> = Kind::ALL
+            .into_iter()
+            .filter(|_| rng.random_bool(0.4))
+            .collect();
+        if faults.is_empty() {
+            faults.push(Kind::KillNode);
+        }
+        Self {
+            seed,
+            dukes,
+            nodes,
+            quorum,
+            down_after,
+            failover_timeout: pick(&mut rng, &[1_000, 3_000, 10_000]),
+            parallel_syncs: pick(&mut rng, &[1, 1, 2, 5]),
+            delay: (slowest / 5, slowest),
+            loss: pick(&mut rng, &[0, 0, 1, 20, 100]),
+            disk: (disk / 10, disk),
+            drift: pick(&mut rng, &[0, 0, 10, 100]),
+            clients: rng.random_range(1..=3),
+            write_pause: pick(&mut rng, &[20 * MILLI, 100 * MILLI, 500 * MILLI]),
+            min_replicas: (needed, 2),
+            copying: pick(&mut rng, &[20 * MILLI, 300 * MILLI, 2 * SECOND]),
+            loading: pick(&mut rng, &[5 * MILLI, 100 * MILLI, 2 * SECOND]),
+            replication_timeout: pick(&mut rng, &[3, 10, 60]) * SECOND,
+            persistence: pick(
+                &mut rng,
+                &[
+                    Persistence::Log,
+                    Persistence::Log,
+                    Persistence::Snapshot,
+                    Persistence::Nothing,
+                ],
+            ),
+            faults,
+            fault_pause: pick(&mut rng, &[200 * MILLI, 800 * MILLI, 3 * SECOND]),
+            aim: pick(&mut rng, &[0, 30, 60]),
+            chaos: pick(&mut rng, &[4, 8, 16]) * SECOND,
+            core: rng.random_bool(0.4),
+            mutation: None,
+        }
+    }
+
+    /// A healthy group of three Dukes and three nodes in a fast network, where nothing goes wrong.
+    #[must_use]
+    pub fn at_rest(writes_per_second: u64) -> Self {
+        Self {
+            dukes: 3,
+            nodes: 3,
+            quorum: 2,
+            down_after: 1_000,
+            failover_timeout: 10_000,
+            parallel_syncs: 1,
+            delay: (100, 500),
+            loss: 0,
+            disk: (MILLI, 2 * MILLI),
+            drift: 0,
+            clients: usize::from(writes_per_second > 0),
+            write_pause: SECOND.checked_div(writes_per_second).unwrap_or(SECOND),
+            min_replicas: (1, 2),
+            faults: Vec::new(),
+            chaos: 0,
+            core: false,
+            ..Self::swarm(1)
+        }
+    }
+
+    /// Votes needed to lead.
+    #[must_use]
+    pub fn majority(&self) -> usize {
+        self.dukes / 2 + 1
+    }
+}
+
+fn pick<T: Copy>(rng: &mut impl Rng, choices: &[T]) -> T {
+    choices[rng.random_range(0..choices.len())]
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |(least, most): (Micros, Micros)| format!("{least}-{most}us");
+        write!(
+            f,
+            "seed={:#x} dukes={} nodes={} quorum={} down-after={}ms failover-timeout={}ms parallel-syncs={} \
+             delay={} loss={}/1000 disk={} drift={}/1000 clients={} write-pause={}ms min-replicas={} copying={}ms \
+             loading={}ms replication-timeout={}s persistence={:?} faults={:?} fault-pause={}ms aim={}% chaos={}s core={}",
+            self.seed,
+            self.dukes,
+            self.nodes,
+            self.quorum,
+            self.down_after,
+            self.failover_timeout,
+            self.parallel_syncs,
+            millis(self.delay),
+            self.loss,
+            millis(self.disk),
+            self.drift,
+            self.clients,
+            self.write_pause / MILLI,
+            self.min_replicas.0,
+            self.copying / MILLI,
+            self.loading / MILLI,
+            self.replication_timeout / SECOND,
+            self.persistence,
+            self.faults,
+            self.fault_pause / MILLI,
+            self.aim,
+            self.chaos / SECOND,
+            self.core,
+        )?;
+        if let Some(mutation) = self.mutation {
+            write!(f, " mutation={mutation}")?;
+        }
+        Ok(())
+    }
+}

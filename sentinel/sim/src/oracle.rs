@@ -1,0 +1,263 @@
+//! The invariants: what must hold after every event, whatever went wrong.
+//!
+//! Sees what each Duke believes, remembers, says and orders, and what the servers truly hold. It
+//! remembers across crashes what a Duke may have forgotten. Each file below `oracle/` holds one
+//! promise:
+//!
+//! - [`vote`]: one leader in an epoch; a vote is given once, by a member with memory, to a member,
+//!   and is on disk before it is said; a leader has a majority of such votes.
+//! - [`belief`]: what a Duke believes never goes back; one master in an epoch, made by whoever was
+//!   elected in it or by the operator; memory comes from the operator or a majority that has it.
+//! - [`promotion`]: the promoted node lacks no acknowledged write that another eligible node, asked in
+//!   the same election, holds. [`crate::history`] says which losses asynchronous replication permits.
+//! - [`order`]: orders in a master's name are given only while a majority is known to believe in it;
+//!   nothing is said of which the disk does not know; strangers change nothing.
+
+mod belief;
+mod order;
+mod promotion;
+mod vote;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use duke_core::{Durable, View};
+
+pub(crate) use self::order::Order;
+use crate::{
+    history::History,
+    network::Host,
+    options::Options,
+    queue::{MILLI, Micros},
+    server::{Server, Witness},
+};
+
+/// Generation and epoch, by which masters and elections are named.
+pub(crate) type Epoch = (u64, u64);
+
+/// A Duke's view, kept.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Belief {
+    id: String,
+    memory: bool,
+    generation: u64,
+    current_epoch: u64,
+    config_epoch: u64,
+    leader_epoch: u64,
+    leader: String,
+    master: Option<SocketAddr>,
+    master_down: bool,
+    leads: Option<u64>,
+    target: Option<SocketAddr>,
+}
+
+/// What the oracle remembers of one Duke's present life.
+#[derive(Debug, Default)]
+struct Watch {
+    /// The last view; none while it does not run.
+    belief: Option<Belief>,
+    /// Names of the members it was told of.
+    members: BTreeSet<String>,
+    /// The last hello of each other Duke.
+    greetings: BTreeMap<String, (Micros, Epoch)>,
+    /// Masters' epoch it heard of.
+    heard: Epoch,
+    /// Dukes that told it the past.
+    recollections: BTreeSet<Host>,
+    /// The life of each node in which it was seen in touch with the master.
+    touched: BTreeMap<Host, u32>,
+    /// What nodes said in the present election, and when they were asked.
+    witnesses: Vec<(Micros, Witness)>,
+    /// When a node was last told to become master.
+    targets: BTreeMap<Host, Micros>,
+    /// When it came to believe in its master.
+    switched: Micros,
+    disk: DiskWatch,
+}
+
+/// Since when a disk is busy, and until when it was.
+#[derive(Clone, Copy, Debug, Default)]
+struct DiskWatch {
+    pending: u32,
+    since: Micros,
+    until: Micros,
+}
+
+/// All invariants of one run.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    broken: Option<String>,
+    remark: Option<String>,
+    majority: usize,
+    /// How long a node that was asked can certainly not be found down.
+    trust: Micros,
+    watches: Vec<Watch>,
+    /// Who was made master in which epoch.
+    masters: BTreeMap<Epoch, SocketAddr>,
+    /// Who led in which epoch.
+    leaders: BTreeMap<Epoch, String>,
+    /// Which vote a Duke gave in which epoch.
+    votes: BTreeMap<(String, Epoch), String>,
+    /// Beginnings the operator gave.
+    seeds: BTreeSet<Epoch>,
+    /// The Duke the operator is speaking to about one.
+    being_seeded: Option<usize>,
+    /// Names of everybody who ever was a member.
+    members: BTreeSet<String>,
+    /// Acknowledged writes that were lost as asynchronous replication permits.
+    pub(crate) lost: usize,
+}
+
+impl Oracle {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            broken: None,
+            remark: None,
+            majority: options.majority(),
+            trust: options.down_after * MILLI * 4 / 5,
+            watches: (0..options.dukes).map(|_| Watch::default()).collect(),
+            masters: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            seeds: BTreeSet::new(),
+            being_seeded: None,
+            members: BTreeSet::new(),
+            lost: 0,
+        }
+    }
+
+    /// The first promise that was broken.
+    pub(crate) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// A promise is broken.
+    pub(crate) fn fail(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    /// Something the log should tell.
+    pub(crate) fn take_remark(&mut self) -> Option<String> {
+        self.remark.take()
+    }
+
+    /// How often the master was made anew.
+    pub(crate) fn switches(&self) -> usize {
+        self.masters.len().saturating_sub(1)
+    }
+
+    /// A Duke starts with what its disk kept.
+    pub(crate) fn started(&mut self, duke: usize, kept: Option<&Durable>) {
+        let members = kept.map(|kept| kept.members.keys().cloned().collect());
+        self.watches[duke] = Watch {
+            members: members.unwrap_or_default(),
+            ..Watch::default()
+        };
+    }
+
+    /// A Duke's process died.
+    pub(crate) fn stopped(&mut self, duke: usize) {
+        self.watches[duke] = Watch::default();
+    }
+
+    /// The operator told a Duke who the members are.
+    pub(crate) fn told(&mut self, duke: usize, names: &[String]) {
+        self.members.extend(names.iter().cloned());
+        self.watches[duke].members = names.iter().cloned().collect();
+    }
+
+    /// The operator gives the group a beginning.
+    pub(crate) fn seeded(&mut self, generation: u64, epoch: u64) {
+        self.seeds.insert((generation, epoch));
+    }
+
+    /// The operator tells this Duke of a beginning, or is done with that.
+    pub(crate) fn seeds(&mut self, duke: Option<usize>) {
+        self.being_seeded = duke;
+    }
+
+    /// Whether a Duke replaces the master, as it was last seen.
+    pub(crate) fn leads(&self, duke: usize) -> bool {
+        let belief = self.watches[duke].belief.as_ref();
+        belief.is_some_and(|belief| belief.leads.is_some())
+    }
+
+    /// Looks at a Duke after something happened to it.
+    pub(crate) fn observe(
+        &mut self,
+        duke: usize,
+        now: Micros,
+        view: View<'_>,
+        kept: Option<&Durable>,
+        nodes: &[Server],
+        history: &mut History,
+    ) {
+        if self.watches[duke]
+            .belief
+            .as_ref()
+            .is_some_and(|known| known.is(&view))
+        {
+            return;
+        }
+        let next = Belief::of(&view);
+        let known = self.watches[duke].belief.replace(next.clone());
+        self.check_progress(duke, known.as_ref(), &next);
+        self.check_master(duke, now, known.as_ref(), &next, nodes, history);
+        let led = known.as_ref().and_then(|known| known.leads);
+        if next.leads != led
+            && let Some(epoch) = next.leads
+        {
+            self.check_election(duke, &next, epoch, kept);
+            self.watches[duke].witnesses.clear();
+        }
+        let told = known.as_ref().and_then(|known| known.target);
+        if next.target != told
+            && let Some(target) = next.target
+        {
+            self.check_choice(duke, now, &next, target, nodes, history);
+        }
+    }
+
+    /// The node at an address.
+    fn host(nodes: &[Server], address: SocketAddr) -> Option<&Server> {
+        nodes.iter().find(|node| node.address == address)
+    }
+}
+
+impl Belief {
+    fn of(view: &View<'_>) -> Self {
+        Self {
+            id: view.id.to_owned(),
+            memory: view.memory,
+            generation: view.generation,
+            current_epoch: view.current_epoch,
+            config_epoch: view.config_epoch,
+            leader_epoch: view.leader_epoch,
+            leader: view.leader.to_owned(),
+            master: view.master,
+            master_down: view.master_down,
+            leads: view.leads,
+            target: view.target,
+        }
+    }
+
+    fn is(&self, view: &View<'_>) -> bool {
+        self.current_epoch == view.current_epoch
+            && self.config_epoch == view.config_epoch
+            && self.leader_epoch == view.leader_epoch
+            && self.generation == view.generation
+            && self.memory == view.memory
+            && self.master_down == view.master_down
+            && self.leads == view.leads
+            && self.target == view.target
+            && self.master == view.master
+            && self.leader == view.leader
+    }
+
+    /// The epoch in which its master was made.
+    fn configured(&self) -> Epoch {
+        (self.generation, self.config_epoch)
+    }
+}

@@ -1,0 +1,134 @@
+//! What Dukes believe: it never goes back, has a source, and is the same for all.
+
+use std::net::SocketAddr;
+
+use duke_resp::Frame;
+
+use super::{Belief, Epoch, Oracle};
+use crate::{history::History, network::Host, queue::Micros, server::Server};
+
+/// No run has so many elections.
+const ABSURD_EPOCH: u64 = 1 << 40;
+
+impl Oracle {
+    /// A Duke's belief changed.
+    pub(super) fn check_progress(&mut self, duke: usize, known: Option<&Belief>, next: &Belief) {
+        let name = duke + 1;
+        if next.current_epoch >= ABSURD_EPOCH || next.config_epoch >= ABSURD_EPOCH {
+            let epoch = next.current_epoch;
+            self.fail(format!("d{name} believes in epoch {epoch}"));
+        }
+        if next.leads.is_some() && !next.memory {
+            self.fail(format!("d{name} leads without memory"));
+        }
+        let Some(known) = known else { return };
+        if known.memory && !next.memory {
+            self.fail(format!("d{name} forgot its group"));
+        }
+        if !known.memory && next.memory {
+            self.check_recovery(duke, next);
+        }
+        if !known.memory {
+            return;
+        }
+        for (what, before, after) in [
+            ("epoch", known.current_epoch, next.current_epoch),
+            ("vote", known.leader_epoch, next.leader_epoch),
+        ] {
+            if after < before {
+                self.fail(format!("d{name} went back from {what} {before} to {after}"));
+            }
+        }
+        let (before, after) = (known.configured(), next.configured());
+        if after < before {
+            self.fail(format!(
+                "d{name} went back from the master of {before:?} to that of {after:?}"
+            ));
+        }
+        if before == after && known.master != next.master {
+            self.fail(format!("d{name} changed the master of epoch {after:?}"));
+        }
+    }
+
+    fn check_recovery(&mut self, duke: usize, next: &Belief) {
+        if self.being_seeded == Some(duke) {
+            return;
+        }
+        let told = self.watches[duke].recollections.len();
+        if told < self.majority {
+            self.fail(format!(
+                "d{} remembers epoch {} after {told} others told it",
+                duke + 1,
+                next.current_epoch
+            ));
+        }
+    }
+
+    /// Another Duke told this one what it remembers.
+    pub(crate) fn recollected(&mut self, duke: usize, peer: Host, reply: &Frame) {
+        let remembers = reply
+            .as_array()
+            .and_then(|items| items.get(1)?.as_text())
+            .is_some_and(|text| &text[..] == b"yes");
+        let told = &mut self.watches[duke].recollections;
+        if remembers {
+            told.insert(peer);
+        } else {
+            told.remove(&peer);
+        }
+    }
+
+    /// A Duke believes in a master: everybody who ever believed in that epoch's believes in the same.
+    pub(super) fn check_master(
+        &mut self,
+        duke: usize,
+        now: Micros,
+        known: Option<&Belief>,
+        next: &Belief,
+        nodes: &[Server],
+        history: &mut History,
+    ) {
+        let Some(master) = next.master.filter(|_| next.memory) else {
+            return;
+        };
+        let epoch = next.configured();
+        if known.is_some_and(|known| known.memory && known.configured() == epoch) {
+            return;
+        }
+        self.watches[duke].switched = now;
+        self.watches[duke].touched.clear();
+        match self.masters.get(&epoch) {
+            Some(other) if *other != master => {
+                let other = *other;
+                self.fail(format!("{other} and {master} are masters of {epoch:?}"));
+            }
+            Some(_) => {}
+            None => {
+                self.masters.insert(epoch, master);
+                self.made(epoch, master, nodes, history);
+            }
+        }
+    }
+
+    /// Somebody is master for the first time anybody knows: what it lacks is lost from now on.
+    fn made(&mut self, epoch: Epoch, master: SocketAddr, nodes: &[Server], history: &mut History) {
+        if !self.leaders.contains_key(&epoch) && !self.seeds.contains(&epoch) {
+            self.fail(format!(
+                "nobody was elected to make {master} master of {epoch:?}"
+            ));
+        }
+        if let Some(server) = Self::host(nodes, master) {
+            let lost = history.give_up(server.place);
+            self.lost += lost;
+            self.remark = Some(format!(
+                "{master} is master of {epoch:?} at {}:{}, {lost} writes are lost",
+                server.place.branch, server.place.offset
+            ));
+        }
+    }
+
+    /// What a stranger must not move.
+    pub(crate) fn footprint(&self, duke: usize) -> Option<Belief> {
+        self.watches[duke].belief.clone()
+    }
+}

@@ -1,0 +1,147 @@
+//! Orders to data nodes, hellos, and answers to clients.
+
+use std::net::SocketAddr;
+
+use duke_core::Durable;
+
+use super::{Epoch, Oracle};
+use crate::queue::{MILLI, Micros};
+
+/// How old another Duke's hello may be that confirms a belief, with what clocks and a tick may add.
+const HELLO_LIFE: Micros = 2_900 * MILLI;
+/// How long an election alone confirms a belief, with the same on top.
+const LEADERSHIP: Micros = 2_400 * MILLI;
+/// How soon after its disk was busy an order may be one that waited for it.
+const BEHIND: Micros = 50 * MILLI;
+
+/// What a node is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Order {
+    /// To become master.
+    Promote,
+    /// To follow this master.
+    Follow(SocketAddr),
+}
+
+impl Oracle {
+    /// A Duke's order leaves it; `kept` is what its disk has.
+    pub(crate) fn ordered(
+        &mut self,
+        duke: usize,
+        now: Micros,
+        order: Order,
+        to: SocketAddr,
+        kept: Option<&Durable>,
+    ) {
+        let Some(belief) = &self.watches[duke].belief else {
+            return;
+        };
+        let name = duke + 1;
+        let Some(kept) = kept else {
+            return self.fail(format!("d{name} gives orders with nothing on disk"));
+        };
+        let (known, follows) = match order {
+            Order::Promote => {
+                let elected = belief.leads.is_some_and(|epoch| {
+                    kept.leader_epoch > epoch
+                        || (kept.leader_epoch == epoch && kept.leader == belief.id)
+                });
+                // Telling the master to be master changes nothing.
+                let meant = elected && belief.target == Some(to);
+                (meant || belief.master == Some(to), false)
+            }
+            Order::Follow(master) => {
+                // Of a master made anew in place the disk may know as the one of before.
+                let on_disk = (kept.generation, kept.config_epoch) >= belief.configured()
+                    || kept.master == Some(master);
+                (on_disk && belief.master == Some(master), true)
+            }
+        };
+        if !known {
+            self.fail(format!(
+                "d{name} tells {to} what it does not mean now, or its disk does not know of: {order:?}"
+            ));
+        } else if follows && !self.is_confirmed(duke, now) {
+            let heard: Vec<_> = self.watches[duke].greetings.values().collect();
+            self.fail(format!(
+                "d{name} orders {to} about without a majority that believes the same; it heard {heard:?}"
+            ));
+        }
+    }
+
+    /// Whether a Duke could know, when it decided, that a majority believed in the same master.
+    fn is_confirmed(&self, duke: usize, now: Micros) -> bool {
+        let watch = &self.watches[duke];
+        let Some(belief) = &watch.belief else {
+            return false;
+        };
+        let epoch = belief.configured();
+        let busy = watch.disk.pending > 0 || now - watch.disk.until < BEHIND;
+        let slack = if busy { now - watch.disk.since } else { 0 };
+        let elected = self.leaders.get(&epoch) == Some(&belief.id);
+        if elected && now - watch.switched <= LEADERSHIP + slack {
+            return true;
+        }
+        let agreeing = watch
+            .greetings
+            .values()
+            .filter(|(at, said)| *said == epoch && now - at <= HELLO_LIFE + slack)
+            .count();
+        agreeing + 1 >= self.majority
+    }
+
+    /// A Duke's disk begins to write.
+    pub(crate) fn disk_begins(&mut self, duke: usize, now: Micros) {
+        let disk = &mut self.watches[duke].disk;
+        if disk.pending == 0 && now - disk.until >= BEHIND {
+            disk.since = now;
+        }
+        disk.pending += 1;
+    }
+
+    /// It has written.
+    pub(crate) fn disk_ends(&mut self, duke: usize, now: Micros) {
+        let disk = &mut self.watches[duke].disk;
+        disk.pending = disk.pending.saturating_sub(1);
+        disk.until = now;
+    }
+
+    /// Another Duke's hello reaches this one.
+    pub(crate) fn greeted(&mut self, duke: usize, now: Micros, hello: &[u8]) {
+        let Some((id, epoch)) = read(hello) else {
+            return;
+        };
+        let watch = &mut self.watches[duke];
+        if watch.members.contains(id) {
+            let remembers = watch.belief.as_ref().is_some_and(|belief| belief.memory);
+            if remembers {
+                watch.heard = watch.heard.max(epoch);
+            }
+            watch.greetings.insert(id.to_owned(), (now, epoch));
+        }
+    }
+
+    /// A Duke named the master to a client.
+    pub(crate) fn named(&mut self, duke: usize, master: SocketAddr) {
+        let watch = &self.watches[duke];
+        let Some(belief) = &watch.belief else { return };
+        let superseded = watch.heard > belief.configured();
+        if superseded || belief.master != Some(master) {
+            let heard = watch.heard;
+            self.fail(format!(
+                "d{} names {master} although it heard of the master of {heard:?}",
+                duke + 1
+            ));
+        }
+    }
+}
+
+/// Who says hello, and the generation and epoch of the master it believes in.
+fn read(hello: &[u8]) -> Option<(&str, Epoch)> {
+    let text = std::str::from_utf8(hello).ok()?;
+    let mut fields = text.split(',');
+    let id = fields.nth(2)?;
+    let epoch = fields.nth(4)?.parse().ok()?;
+    let generation = fields.next()?.parse().ok()?;
+    Some((id, (generation, epoch)))
+}

@@ -1,0 +1,86 @@
+//! INFO, as far as Dukes read it.
+
+use std::fmt::Write as _;
+
+use duke_resp::Bytes;
+
+use super::{Link, Role, Server};
+use crate::{
+    history::Branch,
+    queue::{Micros, SECOND},
+};
+
+impl Server {
+    /// What INFO says now.
+    pub(super) fn info(&mut self, now: Micros) -> Bytes {
+        if let Some(known) = &self.info {
+            return known.clone();
+        }
+        let text = Bytes::from(self.print(now));
+        // How long a connection has been down changes by itself.
+        if self.role == Role::Master || self.in_touch().is_some() {
+            self.info = Some(text.clone());
+        }
+        text
+    }
+
+    fn print(&self, now: Micros) -> String {
+        let mut text = String::with_capacity(512);
+        // Writing to a String cannot fail.
+        let _ok = write!(
+            text,
+            "# Server\r\nrun_id:{:032x}{:08x}\r\n# Persistence\r\nloading:{}\r\n# Replication\r\n",
+            self.host,
+            self.life,
+            u8::from(self.loading)
+        );
+        let offset = self.place.offset;
+        let Role::Replica { master, link } = self.role else {
+            let _ok = write!(text, "role:master\r\n");
+            self.print_history(&mut text);
+            return text;
+        };
+        let up = matches!(link, Link::Up(_));
+        let _ok = write!(
+            text,
+            "role:slave\r\nmaster_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{}\r\n\
+             slave_repl_offset:{offset}\r\nmaster_sync_in_progress:{}\r\nslave_priority:{}\r\n",
+            master.ip(),
+            master.port(),
+            if up { "up" } else { "down" },
+            u8::from(matches!(link, Link::Copying(_))),
+            self.priority,
+        );
+        if !up {
+            let since = if let Link::Down(since) = link {
+                since
+            } else {
+                now
+            };
+            let seconds = now.saturating_sub(since) / SECOND;
+            let _ok = if self.synced {
+                write!(text, "master_link_down_since_seconds:{seconds}\r\n")
+            } else {
+                write!(text, "master_link_down_since_seconds:-1\r\n")
+            };
+        }
+        self.print_history(&mut text);
+        text
+    }
+
+    fn print_history(&self, text: &mut String) {
+        let none = "0".repeat(40);
+        let before = self.before.map_or(none, |before| id(before.branch));
+        let _ok = write!(
+            text,
+            "master_replid:{}\r\nmaster_replid2:{before}\r\nmaster_repl_offset:{}\r\n",
+            id(self.place.branch),
+            self.place.offset,
+        );
+    }
+}
+
+/// A branch's name as a replication id, never all zeros.
+fn id(branch: Branch) -> String {
+    format!("{:040x}", u64::from(branch) + 1)
+}

@@ -1,0 +1,546 @@
+//! A Duke's driver: does for the engine what Duke's shell does, with a clock, a disk and connections
+//! that can be spoiled.
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use duke_core::{
+    ClientId, Durable, Engine, Input, LinkError, LinkId, Output, RequestId, Secrets, Time, config,
+};
+use duke_resp::{Bytes, Frame};
+use rand::RngExt as _;
+
+use super::{Event, Message, World};
+use crate::{
+    disk::Disk,
+    mutant::Mutation,
+    network::{ConnectionId, Kind, Segment, Side},
+    options::Options,
+    oracle::Order,
+    queue::{MILLI, Micros},
+};
+
+/// Through which everything a Duke publishes is heard.
+const LISTENER: ClientId = ClientId(1);
+/// Through which the world asks on behalf of others; another one each time.
+const FIRST_GUEST: u64 = 2;
+/// Guests are numbered below every connection.
+const GUESTS: u64 = 4000;
+
+/// Passwords of the group.
+pub(super) const SECRETS: [&str; 3] = ["data", "admin", "peer"];
+
+/// One Duke.
+#[derive(Debug)]
+pub(super) struct Duke {
+    pub(super) address: SocketAddr,
+    pub(super) engine: Option<Engine>,
+    pub(super) disk: Disk,
+    pub(super) life: u32,
+    /// When its process must be told the time; never, while that is past everything.
+    pub(super) wake: Micros,
+    /// What its disk takes on top of the usual.
+    pub(super) slow: Micros,
+    settings: config::Settings,
+    links: Vec<(LinkId, ConnectionId)>,
+    clock: Clock,
+    ticked: Option<Micros>,
+    guests: u64,
+    /// What guests were answered and have not taken yet.
+    answers: VecDeque<(ClientId, Frame)>,
+    /// Sequences the disk finished while the process did not run.
+    finished: Vec<u64>,
+    /// INFO asked for since it leads, and when.
+    infos: Vec<(RequestId, Micros)>,
+    /// Questions for the group's past.
+    recoveries: Vec<RequestId>,
+}
+
+/// A monotonic clock that may run too fast and jump ahead.
+#[derive(Debug)]
+struct Clock {
+    ahead_millis: u64,
+    /// How much it gains in a million microseconds.
+    drift: i64,
+}
+
+impl Clock {
+    fn read(&self, now: Micros) -> u64 {
+        let rate = u128::from(1_000_000_u64.saturating_add_signed(self.drift));
+        let elapsed = u128::from(now) * rate / 1_000_000_000;
+        self.ahead_millis + u64::try_from(elapsed).unwrap_or(u64::MAX)
+    }
+
+    /// When it shows at least `millis`.
+    fn when(&self, millis: u64) -> Micros {
+        let rate = u128::from(1_000_000_u64.saturating_add_signed(self.drift));
+        let wanted = u128::from(millis.saturating_sub(self.ahead_millis)) * 1_000_000_000;
+        u64::try_from(wanted.div_ceil(rate)).unwrap_or(u64::MAX)
+    }
+}
+
+impl Duke {
+    pub(super) fn new(duke: usize, options: &Options) -> Self {
+        let text = format!(
+            "duke group mymaster\nduke state /state\nsentinel down-after-milliseconds mymaster {}\n\
+             sentinel failover-timeout mymaster {}\nsentinel parallel-syncs mymaster {}\n",
+            options.down_after, options.failover_timeout, options.parallel_syncs
+        );
+        Self {
+            address: World::duke_address(duke),
+            engine: None,
+            disk: Disk::default(),
+            life: 0,
+            wake: Micros::MAX,
+            slow: 0,
+            settings: config::parse(&text).expect("the options make a configuration"),
+            links: Vec::new(),
+            clock: Clock {
+                ahead_millis: 0,
+                drift: 0,
+            },
+            ticked: None,
+            guests: 0,
+            answers: VecDeque::new(),
+            finished: Vec::new(),
+            infos: Vec::new(),
+            recoveries: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn draw_drift(&mut self, duke: usize) {
+        let most = self.options.drift * 1_000;
+        if most > 0 {
+            self.dukes[duke].clock.drift = self.rng.random_range(-most..=most);
+        }
+    }
+
+    /// Starts a Duke's process with what its disk has.
+    pub(super) fn boot(&mut self, duke: usize) {
+        let seed = self.rng.random();
+        let now = self.time(duke);
+        let mutation = self.options.mutation;
+        let one = &mut self.dukes[duke];
+        let mut kept: Option<Durable> = one.disk.kept().cloned();
+        if let Some(kept) = &mut kept
+            && mutation == Some(Mutation::ForgetEpochs)
+        {
+            kept.current_epoch = kept.config_epoch;
+            kept.leader_epoch = 0;
+            kept.leader.clear();
+        }
+        let [data, admin, peer] = SECRETS.map(str::to_owned);
+        let secrets = Secrets { data, admin, peer };
+        let settings = one.settings.clone();
+        let mut engine = Engine::new(settings, secrets, kept, seed, now);
+        if let Some(Mutation::Engine(mutant)) = mutation {
+            engine.mutate(mutant);
+        }
+        one.engine = Some(engine);
+        one.life += 1;
+        one.ticked = None;
+        let host = duke;
+        self.network.listening[host] = true;
+        self.network.powered[host] = true;
+        self.oracle.started(duke, self.dukes[duke].disk.kept());
+        let listener = Input::Joined {
+            client: LISTENER,
+            address: Self::duke_address(100),
+        };
+        self.give(duke, listener);
+        let words = vec![Bytes::from_static(b"PSUBSCRIBE"), Bytes::from_static(b"*")];
+        let client = LISTENER;
+        self.give(duke, Input::Asked { client, words });
+    }
+
+    /// A Duke's process dies; without power nobody is told.
+    pub(super) fn kill_duke(&mut self, duke: usize, power: bool) {
+        let lucky = self.rng.random();
+        let one = &mut self.dukes[duke];
+        one.engine = None;
+        one.disk.crash(lucky);
+        one.links.clear();
+        one.answers.clear();
+        one.finished.clear();
+        one.infos.clear();
+        one.recoveries.clear();
+        one.wake = Micros::MAX;
+        self.network.powered[duke] = power;
+        self.network.listening[duke] = false;
+        self.frozen[duke] = false;
+        self.inboxes[duke].clear();
+        for (id, side) in self.connections_of(duke) {
+            self.close(id, side, LinkError::Reset);
+        }
+        self.oracle.stopped(duke);
+    }
+
+    pub(super) fn wipe(&mut self, duke: usize) {
+        self.dukes[duke].disk.wipe();
+    }
+
+    /// A Duke's clock jumps ahead.
+    pub(super) fn jump(&mut self, duke: usize, millis: u64) {
+        self.dukes[duke].clock.ahead_millis += millis;
+        self.reckon(duke);
+    }
+
+    fn time(&self, duke: usize) -> Time {
+        Time::from_millis(self.dukes[duke].clock.read(self.now))
+    }
+
+    /// Lets time pass on a Duke.
+    pub(super) fn tick(&mut self, duke: usize) {
+        let now = self.time(duke);
+        self.dukes[duke].ticked = Some(self.now);
+        if let Some(engine) = &mut self.dukes[duke].engine {
+            engine.tick(now);
+            self.drain(duke);
+        }
+    }
+
+    pub(super) fn give(&mut self, duke: usize, input: Input) {
+        let now = self.time(duke);
+        if let Some(engine) = &mut self.dukes[duke].engine {
+            engine.handle(now, input);
+            self.drain(duke);
+        }
+    }
+
+    /// When the process must be told the time; never twice within a millisecond.
+    pub(super) fn reckon(&mut self, duke: usize) {
+        let running = !self.frozen[duke];
+        let one = &mut self.dukes[duke];
+        let deadline = one
+            .engine
+            .as_ref()
+            .filter(|_| running)
+            .and_then(Engine::deadline);
+        one.wake = deadline.map_or(Micros::MAX, |deadline| {
+            let earliest = one.ticked.map_or(0, |ticked| ticked + MILLI);
+            one.clock
+                .when(deadline.as_millis())
+                .max(earliest)
+                .max(self.now)
+        });
+    }
+
+    fn drain(&mut self, duke: usize) {
+        self.observe(duke);
+        while let Some(output) = self.dukes[duke].engine.as_mut().and_then(Engine::poll) {
+            self.carry_out(duke, output);
+        }
+        self.reckon(duke);
+    }
+
+    /// Shows the oracle what a Duke holds true now, before anything of it is said.
+    fn observe(&mut self, duke: usize) {
+        let led = self.oracle.leads(duke);
+        let one = &mut self.dukes[duke];
+        let Some(engine) = &one.engine else { return };
+        let view = engine.view();
+        if !led {
+            one.infos.clear();
+        }
+        let kept = one.disk.kept();
+        self.oracle
+            .observe(duke, self.now, view, kept, &self.nodes, &mut self.history);
+        if let Some(remark) = self.oracle.take_remark() {
+            self.tell(format_args!("{remark}"));
+        }
+    }
+
+    fn carry_out(&mut self, duke: usize, output: Output) {
+        match output {
+            Output::Answer { client, reply } => self.answer(duke, client, reply),
+            Output::Connect { link, address } => {
+                let to = self
+                    .host_at(address)
+                    .expect("Dukes are told true addresses");
+                let id = self.connect(Kind::Duke(link), duke, to);
+                self.dukes[duke].links.push((link, id));
+            }
+            Output::Disconnect { link } => {
+                if let Some(id) = self.unlink(duke, link) {
+                    self.close(id, 0, LinkError::Closed);
+                }
+            }
+            Output::Persist { sequence, text } => self.save(duke, sequence, text),
+            Output::Request {
+                link,
+                request,
+                words,
+            } => self.request(duke, link, request, words),
+            Output::Close { .. }
+            | Output::Protocol { .. }
+            | Output::Ready(_)
+            | Output::Shutdown => {}
+        }
+    }
+
+    fn answer(&mut self, duke: usize, client: ClientId, reply: Frame) {
+        if client == LISTENER {
+            if self.is_logging() {
+                self.published(duke, &reply);
+            }
+            return;
+        }
+        if client.0 < GUESTS {
+            self.dukes[duke].answers.push_back((client, reply));
+            return;
+        }
+        let id = ConnectionId(client.0);
+        let question = self
+            .network
+            .get_mut(id)
+            .and_then(|connection| connection.questions.pop_front());
+        let Some((request, epoch)) = question else {
+            return;
+        };
+        if let Some(epoch) = epoch {
+            let kept = self.dukes[duke].disk.kept();
+            self.oracle.voted(duke, epoch, &reply, kept);
+        }
+        self.send(id, 0, Message::Reply(request, reply, None));
+    }
+
+    /// Tells the log what a Duke published.
+    fn published(&mut self, duke: usize, reply: &Frame) {
+        let items = reply.as_array().unwrap_or_default();
+        let word = |index: usize| {
+            let text = items.get(index).and_then(Frame::as_text)?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        };
+        if let (Some("pmessage"), Some(name), Some(payload)) =
+            (word(0).as_deref(), word(2), word(3))
+        {
+            self.tell(format_args!("d{} {name} {payload}", duke + 1));
+        }
+    }
+
+    fn request(&mut self, duke: usize, link: LinkId, request: RequestId, words: Vec<Bytes>) {
+        let Some(id) = self.linked(duke, link) else {
+            return;
+        };
+        let Some(to) = self.network.get(id).map(|connection| connection.ends[1]) else {
+            return;
+        };
+        match words.first().map_or(&b""[..], |word| word) {
+            b"INFO" if self.oracle.leads(duke) => self.dukes[duke].infos.push((request, self.now)),
+            b"DUKE" => self.dukes[duke].recoveries.push(request),
+            b"REPLICAOF" => {
+                let order = order_in(&words);
+                let address = self.address_of(to);
+                let kept = self.dukes[duke].disk.kept();
+                self.oracle.ordered(duke, self.now, order, address, kept);
+                if self.is_logging() {
+                    let (from, to) = (self.name(duke), self.name(to));
+                    self.tell(format_args!("{from} orders {to}: {order:?}"));
+                }
+            }
+            _ => {}
+        }
+        self.send(id, 1, Message::Command(request, words));
+    }
+
+    fn save(&mut self, duke: usize, sequence: u64, text: String) {
+        if self.dukes[duke].disk.save(sequence, text) {
+            self.begin_writing(duke);
+        }
+        if self.options.mutation == Some(Mutation::AcknowledgeEarly) {
+            self.give(duke, Input::Persisted { sequence });
+        }
+    }
+
+    fn begin_writing(&mut self, duke: usize) {
+        let (shortest, longest) = self.options.disk;
+        let time = self.rng.random_range(shortest..=longest) + self.dukes[duke].slow;
+        let life = self.dukes[duke].life;
+        self.queue
+            .push(self.now + time, Event::Written { duke, life });
+        self.oracle.disk_begins(duke, self.now);
+    }
+
+    pub(super) fn written(&mut self, duke: usize, life: u32) {
+        if self.dukes[duke].life != life {
+            return;
+        }
+        let Some((sequence, more)) = self.dukes[duke].disk.written() else {
+            return;
+        };
+        self.oracle.disk_ends(duke, self.now);
+        if more {
+            self.begin_writing(duke);
+        }
+        if self.frozen[duke] {
+            self.dukes[duke].finished.push(sequence);
+        } else {
+            self.give(duke, Input::Persisted { sequence });
+        }
+    }
+
+    /// What the disk finished while the process did not run.
+    pub(super) fn catch_up(&mut self, duke: usize) {
+        for sequence in std::mem::take(&mut self.dukes[duke].finished) {
+            self.give(duke, Input::Persisted { sequence });
+        }
+    }
+
+    // --- what comes to a Duke ---
+
+    pub(super) fn at_duke(
+        &mut self,
+        duke: usize,
+        id: ConnectionId,
+        side: Side,
+        segment: Segment<Message>,
+    ) {
+        if self.dukes[duke].engine.is_none() {
+            return;
+        }
+        if side == 1 {
+            return self.peer_says(duke, id, segment);
+        }
+        let Some(link) = self.link_of(duke, id) else {
+            return;
+        };
+        match segment {
+            Segment::Established => self.give(duke, Input::LinkUp { link }),
+            Segment::End(error) => {
+                self.unlink(duke, link);
+                self.close(id, 0, error);
+                self.give(duke, Input::LinkDown { link, error });
+            }
+            Segment::Data(Message::Reply(request, reply, witness)) => {
+                let ends = self.network.get(id).map(|connection| connection.ends);
+                if let Some(witness) = witness {
+                    let infos = &self.dukes[duke].infos;
+                    let asked = infos.iter().find(|(asked, _)| *asked == request);
+                    let asked = asked.map(|(_, at)| *at);
+                    self.oracle.informed(duke, &witness, asked);
+                }
+                let known = |asked: &RequestId| *asked == request;
+                let asked = self.dukes[duke].recoveries.iter().position(known);
+                if let (Some(asked), Some([_, peer])) = (asked, ends) {
+                    self.dukes[duke].recoveries.swap_remove(asked);
+                    self.oracle.recollected(duke, peer, &reply);
+                }
+                self.give(
+                    duke,
+                    Input::Replied {
+                        link,
+                        request,
+                        reply,
+                    },
+                );
+            }
+            Segment::Data(_) => {}
+        }
+    }
+
+    /// Another Duke says something on a connection it opened.
+    fn peer_says(&mut self, duke: usize, id: ConnectionId, segment: Segment<Message>) {
+        let client = ClientId(id.0);
+        match segment {
+            Segment::Data(Message::Command(request, words)) => {
+                let vote = asks_for_vote(&words);
+                let Some(connection) = self.network.get_mut(id) else {
+                    return;
+                };
+                let from = connection.ends[0];
+                connection.questions.push_back((request, vote));
+                if !std::mem::replace(&mut connection.joined, true) {
+                    let address = Self::duke_address(from);
+                    self.give(duke, Input::Joined { client, address });
+                }
+                if words.first().is_some_and(|word| &word[..] == b"PUBLISH") {
+                    self.oracle
+                        .greeted(duke, self.now, words.get(2).map_or(b"", |word| word));
+                }
+                self.give(duke, Input::Asked { client, words });
+            }
+            Segment::End(error) => {
+                self.close(id, 1, error);
+                self.give(duke, Input::Left { client });
+            }
+            Segment::Established | Segment::Data(_) => {}
+        }
+    }
+
+    fn linked(&self, duke: usize, link: LinkId) -> Option<ConnectionId> {
+        let links = &self.dukes[duke].links;
+        let found = links.iter().find(|(known, _)| *known == link);
+        found.map(|(_, id)| *id)
+    }
+
+    fn link_of(&self, duke: usize, id: ConnectionId) -> Option<LinkId> {
+        let links = &self.dukes[duke].links;
+        let found = links.iter().find(|(_, known)| *known == id);
+        found.map(|(link, _)| *link)
+    }
+
+    fn unlink(&mut self, duke: usize, link: LinkId) -> Option<ConnectionId> {
+        let id = self.linked(duke, link)?;
+        self.dukes[duke].links.retain(|(known, _)| *known != link);
+        Some(id)
+    }
+
+    // --- guests: what is asked of a Duke without a connection ---
+
+    /// Asks a Duke as somebody who proved to be `user`, if anybody; its answer, if that comes at once.
+    pub(super) fn ask(
+        &mut self,
+        duke: usize,
+        user: Option<usize>,
+        words: &[&str],
+    ) -> Option<Frame> {
+        let one = &mut self.dukes[duke];
+        one.guests = (one.guests + 1) % (GUESTS - FIRST_GUEST);
+        let client = ClientId(FIRST_GUEST + one.guests);
+        let address = Self::duke_address(101);
+        self.give(duke, Input::Joined { client, address });
+        if let Some(user) = user {
+            let name = ["", "operator", "duke"][user];
+            self.ask_as(duke, client, &["AUTH", name, SECRETS[user]]);
+        }
+        self.dukes[duke].answers.clear();
+        self.ask_as(duke, client, words);
+        let answer = self.dukes[duke].answers.pop_back();
+        self.give(duke, Input::Left { client });
+        answer.map(|(_, reply)| reply)
+    }
+
+    fn ask_as(&mut self, duke: usize, client: ClientId, words: &[&str]) {
+        let words = words
+            .iter()
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect();
+        self.give(duke, Input::Asked { client, words });
+    }
+}
+
+/// What a REPLICAOF orders.
+fn order_in(words: &[Bytes]) -> Order {
+    let text = |index: usize| {
+        let word = words.get(index)?;
+        std::str::from_utf8(word).ok()
+    };
+    let ip = text(1).and_then(|word| word.parse().ok());
+    let port = text(2).and_then(|word| word.parse().ok());
+    ip.zip(port).map_or(Order::Promote, |(ip, port)| {
+        Order::Follow(SocketAddr::new(ip, port))
+    })
+}
+
+/// The epoch in which a command asks for a vote, if it does.
+fn asks_for_vote(words: &[Bytes]) -> Option<u64> {
+    let [command, sub, _, _, epoch, candidate, ..] = words else {
+        return None;
+    };
+    let asks = &command[..] == b"SENTINEL"
+        && sub.eq_ignore_ascii_case(b"is-master-down-by-addr")
+        && &candidate[..] != b"*";
+    let epoch = std::str::from_utf8(epoch).ok()?.parse().ok()?;
+    asks.then_some(epoch)
+}

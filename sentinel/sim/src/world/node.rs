@@ -1,0 +1,224 @@
+//! Data servers in the world: their processes, and what Dukes and clients say to them.
+
+use duke_core::LinkError;
+use rand::RngExt as _;
+
+use super::{Event, Message, World};
+use crate::{
+    network::{ConnectionId, Kind, Segment, Side},
+    queue::{Micros, SECOND},
+    server::{Change, Link, Role},
+};
+
+/// What a master says to its replicas now and then, so that they know it is there.
+const PING_BYTES: u64 = 14;
+/// A client's write.
+const WRITE_BYTES: u64 = 64;
+/// How often a snapshot is taken, in seconds.
+const SNAPSHOT_PERIOD: u64 = 5;
+
+impl World {
+    /// A server's once-a-second work.
+    pub(super) fn cron(&mut self, node: usize, life: u32) {
+        let server = &self.nodes[node];
+        if server.life != life || !server.alive {
+            return;
+        }
+        self.queue
+            .push(self.now + SECOND, Event::Cron { node, life });
+        if self.frozen[server.host] || server.loading {
+            return;
+        }
+        self.keep(node);
+        let timeout = self.options.replication_timeout;
+        let server = &self.nodes[node];
+        match server.role {
+            Role::Master => {
+                self.ping_followers(node);
+            }
+            Role::Replica { link, .. } => match link {
+                Link::Down(_) => self.seek_master(node),
+                Link::Up(id) if self.now - server.heard > timeout => {
+                    self.leave_master(node, id);
+                    self.seek_master(node);
+                }
+                Link::Copying(id) if self.now - server.heard > timeout.max(4 * SECOND) => {
+                    self.leave_master(node, id);
+                }
+                Link::Up(id) => self.send(id, 1, Message::Acknowledge),
+                Link::Connecting(_) | Link::Copying(_) => {}
+            },
+        }
+        self.drop_silent_followers(node, timeout);
+    }
+
+    /// What a restart will find.
+    fn keep(&mut self, node: usize) {
+        use crate::server::Persistence;
+        let due = (self.now / SECOND).is_multiple_of(SNAPSHOT_PERIOD);
+        let server = &mut self.nodes[node];
+        if server.persistence == Persistence::Log || due {
+            server.stored = server.place;
+        }
+    }
+
+    fn ping_followers(&mut self, node: usize) {
+        if !self.nodes[node].followers.is_empty() {
+            self.nodes[node].grow(PING_BYTES);
+            self.stream(node);
+        }
+    }
+
+    fn drop_silent_followers(&mut self, node: usize, timeout: Micros) {
+        let now = self.now;
+        let silent: Vec<ConnectionId> = self.nodes[node]
+            .followers
+            .iter()
+            .filter(|follower| follower.online && now - follower.heard > timeout)
+            .map(|follower| follower.connection)
+            .collect();
+        for id in silent {
+            self.nodes[node].forget(id);
+            self.close(id, 1, LinkError::Closed);
+        }
+    }
+
+    /// Something comes to a server.
+    pub(super) fn at_node(
+        &mut self,
+        node: usize,
+        id: ConnectionId,
+        side: Side,
+        segment: Segment<Message>,
+    ) {
+        if !self.nodes[node].alive {
+            return;
+        }
+        let Some(kind) = self.network.get(id).map(|connection| connection.kind) else {
+            // It failed before it stood: only a replica opens connections here.
+            if side == 0 {
+                self.master_lost(node, id);
+            }
+            return;
+        };
+        match (kind, segment) {
+            (Kind::Replication, segment) if side == 0 => self.master_says(node, id, &segment),
+            (Kind::Replication, Segment::Data(message)) => self.follower_says(node, id, &message),
+            (Kind::Duke(_), Segment::Data(Message::Command(request, words))) => {
+                let now = self.now;
+                let effect = self.nodes[node].take(now, id, &words, &mut self.history);
+                let witness = words
+                    .first()
+                    .filter(|word| &word[..] == b"INFO")
+                    .map(|_| self.nodes[node].witness());
+                self.send(id, 0, Message::Reply(request, effect.reply, witness));
+                if let Some(change) = effect.change {
+                    self.role_changed(node, change);
+                }
+                if effect.kills {
+                    self.drop_clients(node, Some(id));
+                }
+            }
+            (Kind::Client, Segment::Data(Message::Write)) => {
+                self.client_writes(node, id);
+            }
+            (_, Segment::End(error)) => {
+                self.nodes[node].forget(id);
+                self.close(id, 1, error);
+            }
+            (_, Segment::Established | Segment::Data(_)) => {}
+        }
+    }
+
+    fn client_writes(&mut self, node: usize, id: ConnectionId) {
+        let (now, needed) = (self.now, self.options.min_replicas);
+        match self.nodes[node].write(now, WRITE_BYTES, needed) {
+            Ok(place) => {
+                self.send(id, 0, Message::Written(place));
+                self.stream(node);
+            }
+            Err(_) => self.send(id, 0, Message::Refused),
+        }
+    }
+
+    /// A server leads or follows since just now.
+    pub(super) fn role_changed(&mut self, node: usize, change: Change) {
+        if self.is_logging() {
+            let name = self.name(self.options.dukes + node);
+            let place = self.nodes[node].place;
+            self.tell(format_args!(
+                "{name} {change:?} at {}:{}",
+                place.branch, place.offset
+            ));
+        }
+        self.drop_followers(node);
+        let host = self.nodes[node].host;
+        for (id, side) in self.connections_of(host) {
+            let up = self.network.get(id);
+            let to_master = side == 0 && up.is_some_and(|c| c.kind == Kind::Replication);
+            if to_master {
+                self.close(id, 0, LinkError::Closed);
+            }
+        }
+        if change == Change::Follows {
+            self.seek_master(node);
+        }
+    }
+
+    /// Closes every connection of clients, Dukes among them, but for one.
+    fn drop_clients(&mut self, node: usize, spared: Option<ConnectionId>) {
+        let host = self.nodes[node].host;
+        for (id, side) in self.connections_of(host) {
+            let connection = self.network.get(id);
+            let is_client = connection
+                .is_some_and(|connection| connection.open && connection.kind != Kind::Replication);
+            if side == 1 && is_client && spared != Some(id) {
+                self.nodes[node].forget(id);
+                self.close(id, 1, LinkError::Closed);
+            }
+        }
+    }
+
+    /// A server's process dies; without power nobody is told.
+    pub(super) fn kill_node(&mut self, node: usize, power: bool) {
+        let server = &mut self.nodes[node];
+        let host = server.host;
+        server.alive = false;
+        server.loading = false;
+        server.followers.clear();
+        self.network.powered[host] = power;
+        self.network.listening[host] = false;
+        self.frozen[host] = false;
+        self.inboxes[host].clear();
+        for (id, side) in self.connections_of(host) {
+            self.close(id, side, LinkError::Reset);
+        }
+    }
+
+    /// Starts a server's process; `emptied` if its data was lost meanwhile.
+    pub(super) fn start_node(&mut self, node: usize, emptied: bool) {
+        let now = self.now;
+        let server = &mut self.nodes[node];
+        if server.alive {
+            return;
+        }
+        server.start(now, emptied, &mut self.history);
+        server.loading =
+            server.place.offset > 0 || server.persistence != crate::server::Persistence::Nothing;
+        let (host, life) = (server.host, server.life);
+        self.network.powered[host] = true;
+        self.network.listening[host] = true;
+        let time = self.options.loading;
+        let time = self.rng.random_range(time / 4..=time);
+        self.queue.push(now + time, Event::Loaded { node, life });
+        self.queue.push(now + SECOND, Event::Cron { node, life });
+    }
+
+    pub(super) fn loaded(&mut self, node: usize, life: u32) {
+        let server = &mut self.nodes[node];
+        if server.life == life && server.alive {
+            server.loading = false;
+            server.changed();
+        }
+    }
+}
