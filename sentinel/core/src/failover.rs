@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use duke_resp::Frame;
 
-use crate::{election::LAPSE, engine::Engine, link::Purpose, node::Node, time::Time};
+use crate::{closed::Closed, election::LAPSE, link::Purpose, node::Node, time::Time};
 
 /// How long nodes may take to say how much they have.
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
@@ -59,7 +59,7 @@ impl Failover {
     }
 }
 
-impl Engine {
+impl Closed {
     pub(crate) fn failover_deadline(&self) -> Option<Time> {
         match &self.failover {
             Failover::Idle => None,

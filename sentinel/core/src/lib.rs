@@ -38,7 +38,9 @@
 )]
 
 mod boundary;
+mod closed;
 mod command;
+pub mod conf;
 pub mod config;
 mod durable;
 mod election;
@@ -50,6 +52,7 @@ mod link;
 mod liveness;
 mod member;
 mod node;
+mod open;
 mod outbox;
 mod session;
 
@@ -57,8 +60,8 @@ use boundary::{id, input, output, secret, time};
 
 pub use durable::{Durable, DurableError, Member};
 pub use engine::Engine;
-pub use id::{ClientId, LinkId, RequestId};
-pub use input::{Input, LinkError};
-pub use output::Output;
+pub use id::{ClientId, LinkId, RequestId, ScriptId};
+pub use input::{Input, LinkError, ScriptEnd};
+pub use output::{LogLevel, Output};
 pub use secret::Secrets;
 pub use time::Time;

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, net::SocketAddr};
 
-use crate::{engine::Engine, info::Info, node::Node};
+use crate::{closed::Closed, info::Info, node::Node};
 
 /// What a node has to offer; the greatest claim wins.
 ///
@@ -25,7 +25,7 @@ impl Claim {
     }
 }
 
-impl Engine {
+impl Closed {
     /// The node to promote: of those that hold the group's data the one with the most.
     ///
     /// A node that restarted and has not been in sync since holds what it once had; the master of

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use super::Failover;
-use crate::{engine::Engine, link::Purpose, node::Node};
+use crate::{closed::Closed, link::Purpose, node::Node};
 
 /// A node that follows somebody else without reason is left alone for this long.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ const STRAY_PATIENCE: Duration = Duration::from_secs(1);
 /// node's clients off.
 const STEER_DELAY: Duration = Duration::from_millis(200);
 
-impl Engine {
+impl Closed {
     /// Points every node that follows somebody else at the master.
     ///
     /// At once: nodes that follow nothing or a former master, and former masters. After a second
