@@ -16,6 +16,9 @@ fn main() -> ExitCode {
     let Some(error) = failed else {
         return ExitCode::SUCCESS;
     };
+    if matches!(error.downcast_ref(), Some(duke::RunError::Logged)) {
+        return ExitCode::FAILURE;
+    }
     // To whom else could a failure to print be told?
     drop(writeln!(stderr(), "{error:#}"));
     ExitCode::FAILURE

@@ -44,8 +44,16 @@ pub(crate) fn assemble(
     enter(&conf.server)?;
     check_scripts(&conf)?;
     let log_to = open_log(&conf.server)?;
-    let listeners = listeners(&conf.server)?;
+    let has_log = log_to.is_some();
     log::start(log_to, Some(conf.server.loglevel));
+    let listeners = listeners(&conf.server).map_err(|error| {
+        if !has_log {
+            return error;
+        }
+        // As stock: whoever named a log looks there.
+        tracing::error!("{error}");
+        RunError::Logged
+    })?;
     let pidfile = conf.server.pidfile.clone().map(PathBuf::from);
     if let Some(pidfile) = &pidfile {
         // As stock: a number that cannot be written is no reason not to run.

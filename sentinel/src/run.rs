@@ -56,6 +56,9 @@ pub enum RunError {
         /// Which address, and what the operating system said.
         source: ListenError,
     },
+    /// What is wrong stands in the log file already.
+    #[error("the log file says why Duke could not start")]
+    Logged,
     /// The log file cannot be written.
     #[error("Can't open the log file")]
     Log(#[source] io::Error),

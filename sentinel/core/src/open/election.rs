@@ -141,10 +141,6 @@ impl Open {
         let durable = self.outbox.is_durable(own);
         let votes = mine.saturating_add(usize::from(durable));
         if votes >= master.majority().max(master.quorum()) {
-            self.master_event(master, Level::Warning, "+elected-leader");
-            if self.crash_elected {
-                return self.emit(crate::output::Output::Crash(99));
-            }
             return self.begin_selection(master, epoch);
         }
         let all = told().count() >= self.reachable(master).saturating_sub(1);

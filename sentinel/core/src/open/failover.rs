@@ -138,6 +138,10 @@ impl Open {
 
     /// Elected, or ordered: every replica is asked how much it has.
     pub(super) fn begin_selection(&mut self, master: &mut Master, epoch: u64) {
+        self.master_event(master, Level::Warning, "+elected-leader");
+        if self.crash_elected {
+            return self.emit(crate::output::Output::Crash(99));
+        }
         self.master_event(master, Level::Warning, "+failover-state-select-slave");
         let asked: BTreeSet<u64> = master
             .replicas

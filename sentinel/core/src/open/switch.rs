@@ -1,5 +1,9 @@
 //! The moment another server is the master: what is kept, what is forgotten, who is told.
 
+use std::time::Duration;
+
+use crate::link::State;
+
 use super::{
     Open,
     address::Address,
@@ -8,6 +12,9 @@ use super::{
     master::{Candidacy, Master},
     server::{Reconf, Server},
 };
+
+/// How long a master that was reset is left alone. Sentinel: until its timer's next round.
+const LOOK_AWAY: Duration = Duration::from_millis(100);
 
 impl Open {
     /// The server at `to` is the master from now on, in the config epoch set before. `led` says that
@@ -86,6 +93,9 @@ impl Open {
         let address = master.server.address.clone();
         let by_name = self.conf.sentinel.announce_hostnames;
         master.server = Server::new(self.now, self.number(), address, by_name, false);
+        // Whoever resets and looks is to see that it was forgotten.
+        let later = State::Idle(self.now.after(LOOK_AWAY));
+        (master.server.command.state, master.server.ears.state) = (later, later);
         master.odown = None;
         master.leader = None;
         master.failover = Failover::Idle;
