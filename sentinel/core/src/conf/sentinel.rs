@@ -118,6 +118,7 @@ fn of_master(master: Option<&mut MasterConf>, name: &str, words: &[&str]) -> Res
         ("failover-timeout", 1),
         ("parallel-syncs", 1),
         ("master-reboot-down-after-period", 1),
+        ("primary-reboot-down-after-period", 1),
         ("auth-pass", 1),
         ("auth-user", 1),
         ("notification-script", 1),
@@ -144,7 +145,7 @@ fn of_master(master: Option<&mut MasterConf>, name: &str, words: &[&str]) -> Res
             master.failover_timeout = Duration::from_millis(positive(value)?);
         }
         ("parallel-syncs", [value]) => master.parallel_syncs = number(value),
-        ("master-reboot-down-after-period", [value]) => {
+        ("master-reboot-down-after-period" | "primary-reboot-down-after-period", [value]) => {
             let Ok(millis) = value.parse() else {
                 return Err("negative time parameter.".to_owned());
             };

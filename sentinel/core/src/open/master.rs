@@ -26,6 +26,8 @@ pub(crate) struct Master {
     pub(crate) candidacy: Candidacy,
     /// When its address last changed, and whether that was this Duke's doing.
     pub(crate) switched: Option<(Time, bool)>,
+    /// The sequence under which its present address is on disk.
+    pub(crate) switch_saved: u64,
 }
 
 /// What this Duke has done about leading.
@@ -52,6 +54,7 @@ impl Master {
             failover: Failover::Idle,
             candidacy: Candidacy::default(),
             switched: None,
+            switch_saved: 0,
         }
     }
 

@@ -28,6 +28,7 @@ const KINDS: &[&str] = &[
     "sentinel auth-pass",
     "sentinel auth-user",
     "sentinel master-reboot-down-after-period",
+    "sentinel primary-reboot-down-after-period",
     "sentinel rename-command",
     "sentinel config-epoch",
     "sentinel leader-epoch",

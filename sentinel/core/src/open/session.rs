@@ -78,7 +78,8 @@ impl Open {
     }
 
     fn answer(&mut self, client: ClientId, words: Vec<Bytes>) {
-        let looks = super::command::only_looks(Words(&words));
+        let looks =
+            super::command::only_looks(Words(&words)) && !self.tells_too_early(Words(&words));
         for reply in self.replies(client, Words(&words)) {
             match reply {
                 Reply::Now(reply) if looks => self.tell(Output::Answer { client, reply }),
@@ -96,6 +97,14 @@ impl Open {
         for client in std::mem::take(&mut self.leaving) {
             self.close(client);
         }
+    }
+
+    /// Whether a command asks for a master that is not on disk yet. Who is told of it writes there: if
+    /// this Duke forgot it in a crash, another might be promoted beside it.
+    fn tells_too_early(&self, words: Words<'_>) -> bool {
+        let discovers = words.lower(0) == "sentinel" && words.lower(1).ends_with("-addr-by-name");
+        let master = self.masters.get(words.text(2)).filter(|_| discovers);
+        master.is_some_and(|master| !self.outbox.is_durable(master.switch_saved))
     }
 
     /// Goes on with clients whose commands waited for something.

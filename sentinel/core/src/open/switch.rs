@@ -60,7 +60,7 @@ impl Open {
         for witness in master.sentinels.values_mut() {
             witness.master_down = None;
         }
-        self.save();
+        master.switch_saved = self.save();
         self.hurry_hellos(master);
         self.event(Some(master), Level::Warning, "+switch-master", &payload);
         let replicas: Vec<u64> = master

@@ -114,7 +114,9 @@ fn fits(arity: i64, words: usize) -> bool {
 pub(super) fn fault(words: Words<'_>) -> Option<Frame> {
     let name = words.lower(0);
     let (_, arity) = ARITIES.iter().find(|(known, _)| *known == name)?;
-    let too_many = name == "auth" && words.len() > 3;
+    if name == "auth" && words.len() > 3 {
+        return Some(Frame::error("ERR syntax error"));
+    }
     if is_container(&name) && words.len() >= 2 {
         let sub = words.lower(1);
         let known = SUBCOMMANDS
@@ -126,7 +128,7 @@ pub(super) fn fault(words: Words<'_>) -> Option<Frame> {
             Some(_) => None,
         };
     }
-    (!fits(*arity, words.len()) || too_many).then(|| wrong_arity(&name))
+    (!fits(*arity, words.len())).then(|| wrong_arity(&name))
 }
 
 fn names() -> Vec<String> {

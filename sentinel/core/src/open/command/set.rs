@@ -130,9 +130,11 @@ impl Open {
             }),
             "parallel-syncs" => positive().map(|number| master.conf.parallel_syncs = number),
             "quorum" => positive().map(|number| master.conf.quorum = number),
-            "master-reboot-down-after-period" => value.parse::<u32>().ok().map(|millis| {
-                master.conf.reboot_down_after = Duration::from_millis(millis.into());
-            }),
+            "master-reboot-down-after-period" | "primary-reboot-down-after-period" => {
+                value.parse::<u32>().ok().map(|millis| {
+                    master.conf.reboot_down_after = Duration::from_millis(millis.into());
+                })
+            }
             "notification-script" | "client-reconfig-script" => {
                 return self.set_script(master, option, value);
             }
