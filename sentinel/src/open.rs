@@ -43,6 +43,7 @@ pub(crate) fn assemble(
         })?;
     enter(&conf.server)?;
     check_scripts(&conf)?;
+    read_users(&mut conf)?;
     let log_to = open_log(&conf.server)?;
     let has_log = log_to.is_some();
     log::start(log_to, Some(conf.server.loglevel));
@@ -128,6 +129,17 @@ fn check_scripts(conf: &Conf) -> Result<(), RunError> {
         }
     }
     Ok(())
+}
+
+fn read_users(conf: &mut Conf) -> Result<(), RunError> {
+    let Some(aclfile) = conf.server.aclfile.clone() else {
+        return Ok(());
+    };
+    let users = fs::read_to_string(&aclfile).map_err(|source| RunError::Unreadable {
+        path: aclfile.into(),
+        source,
+    })?;
+    conf.read_users(&users).map_err(RunError::Conf)
 }
 
 fn open_log(server: &ServerConf) -> Result<Option<File>, RunError> {

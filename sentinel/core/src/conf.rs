@@ -260,6 +260,25 @@ impl Conf {
         Ok(conf)
     }
 
+    /// Takes the users of an `aclfile`'s text: lines `user <name> <rule> …`, comments and nothing else.
+    ///
+    /// # Errors
+    /// The first line that names no user or breaks the rules' grammar.
+    pub fn read_users(&mut self, text: &str) -> Result<(), ConfError> {
+        for (index, raw) in text.lines().enumerate() {
+            let Some(line) = Line::read(index.saturating_add(1), raw)? else {
+                continue;
+            };
+            if line.name(0) != "user" {
+                let reason = "should start with user keyword followed by the username";
+                return Err(line.wrong(reason.to_owned()));
+            }
+            let obeyed = directive::obey(&mut self.server, &line.words);
+            obeyed.map_err(|reason| line.wrong(reason))?;
+        }
+        Ok(())
+    }
+
     /// Files that must be there and executable, each with the error if they are not.
     #[must_use]
     pub fn scripts(&self) -> Vec<(&str, &'static str)> {

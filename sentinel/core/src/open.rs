@@ -6,7 +6,7 @@
 //! it: five thousand of them cost what happens to them, not what there is. `sentinel/README.md` lists
 //! where the rules differ from stock's, and why.
 
-mod acl;
+pub(crate) mod acl;
 mod address;
 mod command;
 mod election;
@@ -17,6 +17,7 @@ mod judge;
 mod link;
 mod master;
 mod peer;
+mod reply;
 mod report;
 mod save;
 mod script;

@@ -103,7 +103,11 @@ fn a_restarted_duke_remembers_its_group() {
 fn a_taken_port_ends_the_start_before_anything_is_written() {
     let world = World::new("taken", &[Duke]);
     let conf = world.folder().join("second.conf");
-    let port = world.sentinels[0].port;
+    let first = &world.sentinels[0];
+    wait_for("the first to hold its port", || {
+        first.ask(&["PING"]).is_ok()
+    });
+    let port = first.port;
     let text = format!("port {port}\nbind 127.0.0.1\nsentinel monitor lake 127.0.0.1 1 1\n");
     std::fs::write(&conf, &text).unwrap();
     let mut second = process::Process::start(

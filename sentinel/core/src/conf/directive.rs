@@ -145,7 +145,10 @@ pub(super) fn obey(server: &mut ServerConf, words: &[String]) -> Result<(), Stri
             server.aclfile = Some((*path).to_owned()).filter(|path| !path.is_empty());
         }
         ("user", [_, ..]) => {
-            let rules = arguments.iter().map(|word| (*word).to_owned()).collect();
+            let rules: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+            if let Some(fault) = crate::open::acl::fault(&rules) {
+                return Err(format!("Error in user declaration: {fault}"));
+            }
             server.users.push(rules);
         }
         (tls, [value]) if tls.starts_with("tls-") => {

@@ -59,6 +59,10 @@ fn a_wrong_line_is_named_with_stocks_reason() {
             "Unrecognized sentinel configuration statement.",
         ),
         ("nonsense 7", "Bad directive or wrong number of arguments"),
+        (
+            "user a on +@nonsense",
+            "Error in user declaration: Unknown command or category name in ACL",
+        ),
         ("port \"7", "Unbalanced quotes in configuration line"),
     ] {
         let text = format!("{monitor}{line}\n");
@@ -116,4 +120,13 @@ fn only_a_file_with_a_group_is_closed() {
     assert!(!is_closed(
         "# duke group a\nsentinel monitor a 127.0.0.1 1 1\n"
     ));
+}
+
+#[test]
+fn a_file_of_users_holds_nothing_else() {
+    let mut conf = Conf::default();
+    conf.read_users("# ours\nuser ops on >pw ~* &* +@all\n\n")
+        .unwrap();
+    assert_eq!(conf.server.users.len(), 1);
+    assert_eq!(conf.read_users("\nport 7\n").unwrap_err().line, 2);
 }

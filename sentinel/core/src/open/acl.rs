@@ -79,6 +79,16 @@ impl User {
         }
     }
 
+    /// A name and its rules, as a configuration's line has them.
+    pub(crate) fn read(words: &[String]) -> Result<(String, Self), &'static str> {
+        let (name, rules) = words.split_first().ok_or("Syntax error")?;
+        let mut user = Self::nobody();
+        for rule in rules {
+            user.apply(rule)?;
+        }
+        Ok((name.clone(), user))
+    }
+
     fn everything() -> Self {
         Self {
             enabled: true,
@@ -269,23 +279,17 @@ pub(crate) fn digest(password: &str) -> String {
 pub(crate) struct Users(pub(crate) BTreeMap<String, User>);
 
 impl Users {
-    /// The users a configuration names; a rule that is wrong is left out.
+    /// The users a configuration names.
     pub(crate) fn new(server: &ServerConf) -> Self {
         let mut users = Self(BTreeMap::from([("default".to_owned(), User::everything())]));
         if !server.requirepass.is_empty() {
             users.require(&server.requirepass);
         }
         for line in &server.users {
-            let Some((name, rules)) = line.split_first() else {
-                continue;
-            };
-            let mut user = User::nobody();
-            for rule in rules {
-                if let Err(reason) = user.apply(rule) {
-                    tracing::warn!(user = %name, reason, "left out a rule of a user");
-                }
+            // Rules were checked when they were read.
+            if let Ok((name, user)) = User::read(line) {
+                users.0.insert(name, user);
             }
-            users.0.insert(name.clone(), user);
         }
         users
     }
@@ -319,6 +323,11 @@ impl Users {
             .map(|(name, user)| format!("{} {}", crate::conf::quote(name), user.printed()))
             .collect()
     }
+}
+
+/// What is wrong with a `user` line, given without that word, if anything.
+pub(crate) fn fault(words: &[String]) -> Option<&'static str> {
+    User::read(words).err()
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ const RANK_DELAY: Duration = Duration::from_millis(15);
 const RANK_JITTER_MS: u64 = 10;
 /// How long a candidate waits for votes. A stock voter writes its file twice before it answers.
 const ELECTION_PATIENCE: Duration = Duration::from_secs(1);
+/// How much later than planned a candidate or leader may go on. Whoever slept longer cannot know
+/// whether the others have elected another meanwhile.
+pub(super) const LAPSE: Duration = Duration::from_millis(100);
 /// Between two looks for somebody to promote, or for a majority.
 const NOBODY_FIT: Duration = Duration::from_millis(100);
 /// How far ahead of ours an epoch may be that anybody may tell of.
@@ -140,7 +143,8 @@ impl Open {
             .count();
         let durable = self.outbox.is_durable(own);
         let votes = mine.saturating_add(usize::from(durable));
-        if votes >= master.majority().max(master.quorum()) {
+        let lapsed = self.now.since(until) > LAPSE;
+        if votes >= master.majority().max(master.quorum()) && !lapsed {
             return self.begin_selection(master, epoch);
         }
         let all = told().count() >= self.reachable(master).saturating_sub(1);

@@ -14,6 +14,7 @@ use duke_resp::Frame;
 
 use super::{
     Open,
+    election::LAPSE,
     event::Level,
     master::Master,
     server::{Purpose, Reconf},
@@ -124,7 +125,13 @@ impl Open {
         } = &master.failover
             && (asked.is_empty() || self.now >= *until)
         {
-            self.select(master, *epoch);
+            let epoch = *epoch;
+            if self.now.since(*until) > LAPSE {
+                self.master_event(master, Level::Warning, "-failover-abort-not-elected");
+                self.retry_later(master);
+            } else {
+                self.select(master, epoch);
+            }
         }
         if let Failover::Promoting { target, until, .. } = master.failover
             && self.now >= until

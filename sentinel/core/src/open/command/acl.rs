@@ -29,6 +29,10 @@ impl Open {
                 let line = |line: String| Frame::bulk(format!("user {line}"));
                 Frame::Array(users.into_iter().map(line).collect())
             }
+            "load" | "save" if self.conf.server.aclfile.is_some() => Frame::error(
+                "ERR Duke reads the ACL file only when it starts; change users with ACL SETUSER until \
+                 then",
+            ),
             "load" | "save" => Frame::error(
                 "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
                  users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
