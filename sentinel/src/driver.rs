@@ -17,10 +17,11 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use crate::client::ClientEvent;
+use crate::errand::Errands;
 use crate::link::{Link, LinkEvent};
 use crate::outbox::{End, Outbox};
 use crate::ready::Ready;
-use crate::store::Store;
+use crate::store::{Store, Written};
 
 /// How long a connection attempt may take; a lost first packet alone costs a second.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(1500);
@@ -33,8 +34,10 @@ const HELD_REQUESTS_MAX: usize = 4096;
 pub(crate) struct Sources {
     pub(crate) clients: mpsc::Receiver<ClientEvent>,
     pub(crate) links: mpsc::Receiver<LinkEvent>,
-    /// Sequences that became durable.
-    pub(crate) durable: mpsc::UnboundedReceiver<u64>,
+    /// States that were written, or could not be.
+    pub(crate) durable: mpsc::UnboundedReceiver<Written>,
+    /// What was found out beside the loop: hosts, files, scripts.
+    pub(crate) errands: mpsc::UnboundedReceiver<Input>,
 }
 
 /// The engine and everything it acts upon.
@@ -44,6 +47,7 @@ pub(crate) struct Driver {
     /// None if no readiness port was configured.
     pub(crate) ready: Option<Ready>,
     pub(crate) link_events: mpsc::Sender<LinkEvent>,
+    pub(crate) errands: Errands,
     clients: HashMap<ClientId, Client>,
     links: HashMap<LinkId, Link>,
     /// Clients that were cut off and of which the engine is still to hear.
@@ -74,12 +78,14 @@ impl Driver {
         store: Store,
         ready: Option<Ready>,
         link_events: mpsc::Sender<LinkEvent>,
+        errands: Errands,
     ) -> Self {
         Self {
             engine,
             store,
             ready,
             link_events,
+            errands,
             clients: HashMap::new(),
             links: HashMap::new(),
             dropped: Vec::new(),
@@ -115,8 +121,9 @@ impl Driver {
                     ticked = Instant::now();
                     self.engine.tick(self.now());
                 }
-                Some(sequence) = sources.durable.recv() => self.acknowledge(sequence),
+                Some(written) = sources.durable.recv() => self.written(written),
                 Some(event) = sources.links.recv() => self.link_event(event),
+                Some(input) = sources.errands.recv() => self.handle(input),
                 Some(event) = sources.clients.recv(), if taking => self.client_event(event),
                 else => return Ended::Torn,
             }
@@ -139,6 +146,13 @@ impl Driver {
         self.engine.handle(now, input);
     }
 
+    fn written(&mut self, written: Written) {
+        match written {
+            Written::Durable(sequence) => self.acknowledge(sequence),
+            Written::Failed(sequence) => self.handle(Input::PersistFailed { sequence }),
+        }
+    }
+
     fn acknowledge(&mut self, sequence: u64) {
         if self.persisting.is_some_and(|last| last <= sequence) {
             self.persisting = None;
@@ -149,8 +163,9 @@ impl Driver {
 
     fn link_event(&mut self, event: LinkEvent) {
         let (LinkEvent::Down { link, .. }
+        | LinkEvent::Published { link, .. }
         | LinkEvent::Replied { link, .. }
-        | LinkEvent::Up { link }) = event;
+        | LinkEvent::Up { link, .. }) = event;
         // What a link said before it was disconnected may still be under way.
         if !self.links.contains_key(&link) {
             return;
@@ -171,7 +186,15 @@ impl Driver {
                     reply,
                 });
             }
-            LinkEvent::Up { link } => self.handle(Input::LinkUp { link }),
+            LinkEvent::Published { link, message } => {
+                self.handle(Input::Published { link, message });
+            }
+            LinkEvent::Up { link, local } => {
+                if let Some(local) = local {
+                    self.handle(Input::LinkLocal { link, local });
+                }
+                self.handle(Input::LinkUp { link });
+            }
         }
     }
 
@@ -242,13 +265,22 @@ impl Driver {
     fn carry_out(&mut self, output: Output) -> bool {
         match output {
             Output::Answer { client, reply } => self.answer(client, &reply),
+            Output::Check { path } => self.errands.check(path),
             Output::Close { client } => self.close(client, End::Flushed),
             Output::Connect { link, address } => {
                 let events = self.link_events.clone();
                 let started = Link::start(link, address, CONNECT_PATIENCE, events);
                 self.links.insert(link, started);
             }
+            Output::Crash(status) => std::process::exit(status.into()),
             Output::Disconnect { link } => drop(self.links.remove(&link)),
+            Output::KillScript { script } => self.errands.kill(script),
+            Output::Listen { link } => {
+                if let Some(link) = self.links.get(&link) {
+                    link.listen();
+                }
+            }
+            Output::LogLevel(level) => crate::log::set(level),
             Output::Persist { sequence, text } => {
                 self.persisting = Some(sequence);
                 self.store.save(sequence, text);
@@ -272,6 +304,8 @@ impl Driver {
                     link.send(request, words);
                 }
             }
+            Output::Resolve { host } => self.errands.resolve(host),
+            Output::RunScript { script, words } => self.errands.run(script, words),
             Output::Shutdown => {
                 info!("was told to shut down");
                 return true;

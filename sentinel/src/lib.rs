@@ -7,8 +7,11 @@
 pub mod argument;
 mod client;
 mod driver;
+mod errand;
 mod link;
 mod listener;
+mod log;
+mod open;
 mod outbox;
 mod ready;
 mod run;

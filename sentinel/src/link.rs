@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,14 +33,16 @@ const READ_BYTES: usize = 16 * 1024;
 pub(crate) enum LinkEvent {
     /// The connection ended, or never came to be.
     Down { link: LinkId, error: LinkError },
+    /// Something was said unasked, on a connection that listens.
+    Published { link: LinkId, message: Frame },
     /// The answer to a request.
     Replied {
         link: LinkId,
         request: RequestId,
         reply: Frame,
     },
-    /// The connection stands.
-    Up { link: LinkId },
+    /// The connection stands; with our end of it.
+    Up { link: LinkId, local: Option<IpAddr> },
 }
 
 /// One outgoing connection; dropping it closes the socket without a report.
@@ -47,6 +50,7 @@ pub(crate) enum LinkEvent {
 pub(crate) struct Link {
     outbox: Arc<Outbox>,
     waiting: Arc<Waiting>,
+    listens: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
@@ -63,8 +67,10 @@ impl Link {
     ) -> Self {
         let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
         let waiting = Arc::new(Waiting::default());
+        let listens = Arc::new(AtomicBool::new(false));
         let connection = Connection {
             link,
+            listens: Arc::clone(&listens),
             outbox: Arc::clone(&outbox),
             waiting: Arc::clone(&waiting),
             events,
@@ -73,8 +79,14 @@ impl Link {
         Self {
             outbox,
             waiting,
+            listens,
             task,
         }
+    }
+
+    /// From now on what comes unasked is wanted.
+    pub(crate) fn listen(&self) {
+        self.listens.store(true, Ordering::Relaxed);
     }
 
     /// Sends `words`; the reply comes back under `request`.
@@ -103,6 +115,7 @@ impl Drop for Link {
 
 struct Connection {
     link: LinkId,
+    listens: Arc<AtomicBool>,
     outbox: Arc<Outbox>,
     waiting: Arc<Waiting>,
     events: mpsc::Sender<LinkEvent>,
@@ -114,7 +127,9 @@ impl Connection {
             Err(_) => LinkError::TimedOut,
             Ok(Err(error)) => reason(&error),
             Ok(Ok(stream)) => {
-                if self.report(LinkEvent::Up { link: self.link }).await {
+                let local = stream.local_addr().ok().map(|address| address.ip());
+                let link = self.link;
+                if self.report(LinkEvent::Up { link, local }).await {
                     self.converse(stream).await
                 } else {
                     return;
@@ -189,16 +204,21 @@ impl Connection {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop_front();
-            // A server that speaks unasked is none of ours.
-            let request = request.ok_or(LinkError::Protocol)?;
-            if !self
-                .report(LinkEvent::Replied {
-                    link: self.link,
+            let link = self.link;
+            let event = match request {
+                Some(request) => LinkEvent::Replied {
+                    link,
                     request,
                     reply,
-                })
-                .await
-            {
+                },
+                None if self.listens.load(Ordering::Relaxed) => LinkEvent::Published {
+                    link,
+                    message: reply,
+                },
+                // A server that speaks unasked is none of ours.
+                None => return Err(LinkError::Protocol),
+            };
+            if !self.report(event).await {
                 return Err(LinkError::Closed);
             }
         }
@@ -270,7 +290,10 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         assert!(matches!(
             events.recv().await,
-            Some(LinkEvent::Up { link: LinkId(1) })
+            Some(LinkEvent::Up {
+                link: LinkId(1),
+                ..
+            })
         ));
         Peer {
             link,

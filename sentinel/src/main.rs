@@ -1,25 +1,24 @@
 //! The `duke` program: reads its arguments, sets up logs and the runtime, and runs.
 
-use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::io::{Write as _, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
 use duke::argument::{self, Arguments, USAGE};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let failed = match argument::parse(std::env::args().skip(1)) {
         Ok(Arguments::Help) => print(USAGE).err(),
-        Ok(Arguments::Run { config, lines }) => {
-            log();
-            start(&config, &lines).err()
-        }
+        Ok(Arguments::Run { config, lines }) => start(&config, &lines).err(),
         Ok(Arguments::Version) => print(concat!("duke ", env!("CARGO_PKG_VERSION"), "\n")).err(),
         Err(error) => Some(error.into()),
     };
     let Some(error) = failed else {
         return ExitCode::SUCCESS;
     };
+    if matches!(error.downcast_ref(), Some(duke::RunError::Logged)) {
+        return ExitCode::FAILURE;
+    }
     // To whom else could a failure to print be told?
     drop(writeln!(stderr(), "{error:#}"));
     ExitCode::FAILURE
@@ -34,19 +33,6 @@ fn start(config: &Path, lines: &[String]) -> anyhow::Result<()> {
     // At once: neither thousands of connections nor a write to a hanging disk may hold it up, and
     // nobody was told that the latter is durable.
     std::process::exit(0);
-}
-
-/// Logs go to standard output: lines for people at a terminal, JSON for everything else.
-fn log() {
-    let filter = EnvFilter::try_from_env("DUKE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logger = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stdout);
-    if stdout().is_terminal() {
-        logger.init();
-    } else {
-        logger.json().flatten_event(true).init();
-    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use duke_core::conf::{self, ConfError};
 use duke_core::config::{self, ConfigError, Settings};
 use duke_core::{Durable, DurableError, Engine, Secrets, Time};
 use thiserror::Error;
@@ -18,13 +19,15 @@ use tracing::{info, warn};
 
 use crate::client::{Numbers, accept};
 use crate::driver::{Driver, Sources};
+use crate::errand::Errands;
 use crate::listener::{ListenError, listen};
 use crate::ready::Ready;
 use crate::secret::{self, SecretError};
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Form, Store, StoreError};
+use crate::{log, open};
 
 /// Events that may wait for the driver from each side before their senders do.
-const EVENTS_MAX: usize = 1024;
+pub(crate) const EVENTS_MAX: usize = 1024;
 /// Files Duke needs besides those of its clients: links, state, listeners.
 const RESERVED_FILES: usize = 64;
 
@@ -34,6 +37,17 @@ pub enum RunError {
     /// A line of the configuration that cannot be obeyed; told as the stock server tells it.
     #[error("{}", fatal(.0))]
     Config(ConfigError),
+    /// A line of a sentinel.conf that cannot be obeyed.
+    #[error("{}", fatal_line(.0.line, &.0.text, &.0.reason))]
+    Conf(ConfError),
+    /// The folder to work in cannot be entered.
+    #[error("Can't chdir to '{dir}'")]
+    Dir {
+        /// The folder.
+        dir: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// An address that cannot be listened on.
     #[error("Failed listening on port {port} (TCP), aborting")]
     Listen {
@@ -41,6 +55,20 @@ pub enum RunError {
         port: u16,
         /// Which address, and what the operating system said.
         source: ListenError,
+    },
+    /// What is wrong stands in the log file already.
+    #[error("the log file says why Duke could not start")]
+    Logged,
+    /// The log file cannot be written.
+    #[error("Can't open the log file")]
+    Log(#[source] io::Error),
+    /// A sentinel.conf that cannot be rewritten.
+    #[error("Sentinel config file {} is not writable: {source}. Exiting...", path.display())]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
     },
     /// The signals of the operating system cannot be heard.
     #[error("cannot listen to signals")]
@@ -59,6 +87,9 @@ pub enum RunError {
     /// A state file that cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A directive that means something and that this Duke cannot do.
+    #[error("'{0}' is not supported; remove the line")]
+    Unsupported(String),
     /// The configuration file cannot be read.
     #[error("Fatal error, can't open config file '{}'", path.display())]
     Unreadable {
@@ -79,22 +110,35 @@ pub enum RunError {
 pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
-    let settings = configure(config, lines)?;
-    let driver = assemble(settings)?;
+    let text = fs::read_to_string(config).map_err(|source| RunError::Unreadable {
+        path: config.to_owned(),
+        source,
+    })?;
+    if conf::is_closed(&text) {
+        log::start(None, None);
+        let driver = assemble(configure(text, lines)?)?;
+        tokio::select! {
+            _ = terminate.recv() => info!(signal = "SIGTERM", "ended"),
+            _ = interrupt.recv() => info!(signal = "SIGINT", "ended"),
+            () = driver => {}
+        }
+        return Ok(());
+    }
+    let (driver, pidfile) = open::assemble(config, &text, lines)?;
     tokio::select! {
         _ = terminate.recv() => info!(signal = "SIGTERM", "ended"),
         _ = interrupt.recv() => info!(signal = "SIGINT", "ended"),
         () = driver => {}
     }
+    if let Some(pidfile) = pidfile {
+        // Whoever removed it already wanted the same.
+        drop(fs::remove_file(pidfile));
+    }
     Ok(())
 }
 
 /// Reads the configuration: the file's lines, then those of the command line.
-fn configure(path: &Path, lines: &[String]) -> Result<Settings, RunError> {
-    let mut text = fs::read_to_string(path).map_err(|source| RunError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+fn configure(mut text: String, lines: &[String]) -> Result<Settings, RunError> {
     for line in lines {
         text.push('\n');
         text.push_str(line);
@@ -102,20 +146,21 @@ fn configure(path: &Path, lines: &[String]) -> Result<Settings, RunError> {
     config::parse(&text).map_err(RunError::Config)
 }
 
+const FATAL: &str = concat!(
+    "\n*** FATAL CONFIG FILE ERROR (Duke ",
+    env!("CARGO_PKG_VERSION"),
+    ") ***"
+);
+
 fn fatal(error: &ConfigError) -> String {
-    let head = concat!(
-        "\n*** FATAL CONFIG FILE ERROR (Duke ",
-        env!("CARGO_PKG_VERSION"),
-        ") ***"
-    );
     match error {
-        ConfigError::Line { line, text, reason } => {
-            format!(
-                "{head}\nReading the configuration file, at line {line}\n>>> '{text}'\n{reason}"
-            )
-        }
-        ConfigError::Missing { .. } => format!("{head}\n{error}"),
+        ConfigError::Line { line, text, reason } => fatal_line(*line, text, reason),
+        ConfigError::Missing { .. } => format!("{FATAL}\n{error}"),
     }
+}
+
+fn fatal_line(line: usize, text: &str, reason: &str) -> String {
+    format!("{FATAL}\nReading the configuration file, at line {line}\n>>> '{text}'\n{reason}")
 }
 
 /// Opens every socket, then starts all tasks; the returned future is the driver.
@@ -139,18 +184,21 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
         ));
     }
     info!(port = settings.port, kept = kept.is_some(), "started");
-    let store = Store::start(settings.state.clone(), durable_sender);
+    let (errand_sender, errands) = mpsc::unbounded_channel();
+    let store = Store::start(settings.state.clone(), Form::Sealed, durable_sender);
     let ready = settings
         .ready_port
         .map(|port| Ready::new(settings.bind.clone(), port));
     let engine = Engine::new(settings, secrets, kept, rand::random(), Time::default());
-    let driver = Driver::new(engine, store, ready, link_sender);
+    let errands_of_driver = Errands::new(errand_sender);
+    let driver = Driver::new(engine, store, ready, link_sender, errands_of_driver);
     Ok(async move {
         let ended = driver
             .run(Sources {
                 clients,
                 links,
                 durable,
+                errands,
             })
             .await;
         info!(?ended, "ended");
@@ -182,7 +230,7 @@ fn remember(path: &Path) -> Result<Option<Durable>, RunError> {
 }
 
 /// How many clients there may be, given how many files the system lets us open.
-fn places(wanted: usize) -> usize {
+pub(crate) fn places(wanted: usize) -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits
         .lines()

@@ -86,6 +86,24 @@ pub fn load(path: &Path) -> Result<Option<String>, StoreError> {
     }
 }
 
+/// What became of a state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Written {
+    /// Everything up to this sequence is durable.
+    Durable(u64),
+    /// This one could not be written; it is tried again.
+    Failed(u64),
+}
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// As it is: a file that people write, too.
+    Plain,
+    /// With a seal, which tells a damaged file from a whole one.
+    Sealed,
+}
+
 /// The one writer of the state file.
 ///
 /// A newer state replaces an older one that was not begun yet; the acknowledgement of a sequence
@@ -102,11 +120,11 @@ struct Save {
 }
 
 impl Store {
-    /// Starts the writer; every sequence that became durable is sent to `durable`.
+    /// Starts the writer; what becomes of every state is sent to `written`.
     #[must_use]
-    pub fn start(path: PathBuf, durable: mpsc::UnboundedSender<u64>) -> Self {
+    pub fn start(path: PathBuf, form: Form, written: mpsc::UnboundedSender<Written>) -> Self {
         let (wanted, receiver) = watch::channel(None);
-        tokio::spawn(run(path, receiver, durable));
+        tokio::spawn(run(path, form, receiver, written));
         Self { wanted }
     }
 
@@ -118,8 +136,9 @@ impl Store {
 
 async fn run(
     path: PathBuf,
+    form: Form,
     mut wanted: watch::Receiver<Option<Save>>,
-    durable: mpsc::UnboundedSender<u64>,
+    outcomes: mpsc::UnboundedSender<Written>,
 ) {
     let mut pause = None;
     loop {
@@ -137,19 +156,26 @@ async fn run(
             continue;
         };
         let target = path.clone();
+        let text = match form {
+            Form::Plain => text,
+            Form::Sealed => seal(&text),
+        };
         let written = spawn_blocking(move || write(&target, &text)).await;
         match written.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
             Ok(()) => {
                 if pause.take().is_some() {
                     info!(path = %path.display(), "wrote the state file again");
                 }
-                if durable.send(sequence).is_err() {
+                if outcomes.send(Written::Durable(sequence)).is_err() {
                     return;
                 }
             }
             Err(error) => {
                 let (first, most) = RETRY_PAUSE;
                 pause = Some(pause.map_or(first, |pause| most.min(pause * 2)));
+                if outcomes.send(Written::Failed(sequence)).is_err() {
+                    return;
+                }
                 error!(
                     path = %path.display(),
                     %error,
@@ -166,7 +192,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     beside.push(".tmp");
     let beside = PathBuf::from(beside);
     let mut file = File::create(&beside)?;
-    file.write_all(seal(text).as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     drop(file);
     fs::rename(&beside, path)?;
@@ -249,8 +275,12 @@ mod tests {
     fn what_was_written_is_read_back() {
         let folder = Folder::new("written");
         assert_eq!(load(&folder.state()).unwrap(), None);
-        write(&folder.state(), "sentinel myid a\nsentinel current-epoch 3").unwrap();
-        write(&folder.state(), "sentinel current-epoch 4\n").unwrap();
+        write(
+            &folder.state(),
+            &seal("sentinel myid a\nsentinel current-epoch 3"),
+        )
+        .unwrap();
+        write(&folder.state(), &seal("sentinel current-epoch 4\n")).unwrap();
         assert_eq!(
             load(&folder.state()).unwrap().unwrap(),
             "sentinel current-epoch 4\n"
@@ -289,13 +319,23 @@ mod tests {
         let folder = Folder::new("failing");
         let inner = folder.0.join("inner");
         let (sender, mut durable) = mpsc::unbounded_channel();
-        let store = Store::start(inner.join("duke.state"), sender);
+        let store = Store::start(inner.join("duke.state"), Form::Sealed, sender);
         store.save(1, "a\n".into());
-        let early = timeout(Duration::from_millis(120), durable.recv()).await;
-        assert!(early.is_err(), "{early:?}");
+        assert_eq!(durable.recv().await, Some(Written::Failed(1)));
+        assert_eq!(
+            durable.recv().await,
+            Some(Written::Failed(1)),
+            "tried again"
+        );
         store.save(2, "b\n".into());
         fs::create_dir(&inner).unwrap();
-        assert_eq!(durable.recv().await, Some(2));
+        let end = loop {
+            match durable.recv().await.unwrap() {
+                Written::Failed(_) => {}
+                end @ Written::Durable(_) => break end,
+            }
+        };
+        assert_eq!(end, Written::Durable(2));
         assert_eq!(load(&inner.join("duke.state")).unwrap().unwrap(), "b\n");
     }
 }

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use duke_resp::{Frame, Protocol};
 
 use crate::{
-    engine::Engine,
+    closed::Closed,
     id::ClientId,
     member::Hello,
     output::Output,
@@ -55,7 +55,7 @@ pub(crate) fn only_looks(words: Words<'_>) -> bool {
     }
 }
 
-impl Engine {
+impl Closed {
     /// Everything there is to say to one command.
     pub(crate) fn answers(&mut self, client: ClientId, words: Words<'_>) -> Vec<Frame> {
         let name = words.lower(0);

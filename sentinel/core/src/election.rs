@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{engine::Engine, failover::Failover, mutation::Mutant, time::Time};
+use crate::{closed::Closed, failover::Failover, mutation::Mutant, time::Time};
 
 /// Dukes that see the same death begin one after the other, so that one of them usually wins.
 const RANK_DELAY: Duration = Duration::from_millis(15);
@@ -35,7 +35,7 @@ pub(crate) struct Candidacy {
     pub(crate) lost: u32,
 }
 
-impl Engine {
+impl Closed {
     pub(crate) fn candidacy_deadline(&self) -> Option<Time> {
         if self.agreed_down && matches!(self.failover, Failover::Idle) {
             self.candidacy.due

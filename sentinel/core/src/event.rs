@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use duke_resp::Frame;
 
-use crate::{engine::Engine, output::Output};
+use crate::{closed::Closed, output::Output};
 
 /// Matches a name against a glob of `*`, `?`, `[…]` and `\`, as the server's PSUBSCRIBE does.
 ///
@@ -79,7 +79,7 @@ fn in_class(class: &[u8], byte: u8) -> bool {
     }
 }
 
-impl Engine {
+impl Closed {
     /// Publishes an event to everyone who subscribed to its name.
     pub(crate) fn publish(&mut self, name: &str, payload: &str) {
         tracing::info!(event = name, payload, "published");

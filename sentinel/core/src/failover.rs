@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    election::LAPSE, engine::Engine, input::LinkError, link::Purpose, node::Node, output::Output,
+    closed::Closed, election::LAPSE, input::LinkError, link::Purpose, node::Node, output::Output,
     time::Time,
 };
 
@@ -62,7 +62,7 @@ impl Failover {
     }
 }
 
-impl Engine {
+impl Closed {
     pub(crate) fn failover_deadline(&self) -> Option<Time> {
         match &self.failover {
             Failover::Idle => None,

@@ -60,6 +60,10 @@ pub(crate) struct Info {
     /// It never was in touch with its master, or is being given a whole new data set by it.
     pub(crate) unsynced: bool,
     pub(crate) lineage: Lineage,
+    /// The replicas a master names, as host and port.
+    pub(crate) replicas: Vec<(String, u16)>,
+    /// A replica that is not to be told of.
+    pub(crate) hidden: bool,
 }
 
 /// The names of a stream of writes: the present one, and the one it was continued from. Servers that
@@ -119,7 +123,8 @@ pub(crate) fn read(text: &[u8]) -> Info {
             "slave_repl_offset" => replica_offset = value.parse().ok(),
             "master_repl_offset" => master_offset = value.parse().unwrap_or(0),
             "loading" => info.loading = value == "1",
-            _ => {}
+            "replica_announced" => info.hidden = value == "0",
+            _ => info.replicas.extend(replica(key, value)),
         }
     }
     info.offset = replica_offset.unwrap_or(master_offset);
@@ -135,9 +140,31 @@ pub(crate) fn read(text: &[u8]) -> Info {
     info
 }
 
+/// Reads `slave0:ip=10.0.0.2,port=6379,…`.
+fn replica(key: &str, value: &str) -> Option<(String, u16)> {
+    let number = key.strip_prefix("slave")?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let field = |name: &str| {
+        value
+            .split(',')
+            .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+    };
+    Some((field("ip")?.to_owned(), field("port")?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_master_names_its_replicas() {
+        let info = read(
+            b"role:master\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=7,lag=0\r\nslave1:ip=::1,port=x\r\n",
+        );
+        assert_eq!(info.replicas, [("10.0.0.2".to_owned(), 6379)]);
+    }
 
     #[test]
     fn a_replica_is_read_with_its_master() {

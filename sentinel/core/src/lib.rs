@@ -38,7 +38,9 @@
 )]
 
 mod boundary;
+mod closed;
 mod command;
+pub mod conf;
 pub mod config;
 mod durable;
 mod election;
@@ -51,6 +53,7 @@ mod liveness;
 mod member;
 mod mutation;
 mod node;
+mod open;
 mod outbox;
 mod session;
 mod view;
@@ -59,10 +62,10 @@ use boundary::{id, input, output, secret, time};
 
 pub use durable::{Durable, DurableError, Member};
 pub use engine::Engine;
-pub use id::{ClientId, LinkId, RequestId};
-pub use input::{Input, LinkError};
+pub use id::{ClientId, LinkId, RequestId, ScriptId};
+pub use input::{Input, LinkError, ScriptEnd};
 pub use mutation::Mutant;
-pub use output::Output;
+pub use output::{LogLevel, Output};
 pub use secret::Secrets;
 pub use time::Time;
 pub use view::View;

@@ -55,9 +55,9 @@ pub(crate) enum State {
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Wire<P = Purpose> {
     pub(crate) state: State,
-    pub(crate) asked: BTreeMap<RequestId, Purpose>,
+    pub(crate) asked: BTreeMap<RequestId, P>,
     pings: VecDeque<Time>,
     /// The oldest attempt of which no answer has come, from before the last reconnection.
     waiting: Option<Time>,
@@ -68,7 +68,7 @@ pub(crate) struct Wire {
     pub(crate) next_ping: Time,
 }
 
-impl Wire {
+impl<P> Wire<P> {
     pub(crate) fn new(now: Time) -> Self {
         Self {
             state: State::Idle(now),
@@ -100,10 +100,20 @@ impl Wire {
         self.waiting.get_or_insert(now);
     }
 
+    /// The peer is to be heard of from now on, although nothing can be asked yet.
+    pub(crate) fn owed(&mut self, now: Time) {
+        self.waiting.get_or_insert(now);
+    }
+
     pub(crate) fn stands(&mut self, now: Time, link: LinkId) {
         self.state = State::Up(link);
         self.stood = now;
         self.next_ping = now;
+    }
+
+    /// How long it has stood.
+    pub(crate) fn stood_for(&self, now: Time) -> Duration {
+        now.since(self.stood)
     }
 
     /// Whether a new connection may hear what this one does not.
@@ -181,7 +191,7 @@ mod tests {
 
     #[test]
     fn silence_counts_from_the_oldest_attempt_and_survives_a_reconnection() {
-        let mut wire = Wire::new(at(0));
+        let mut wire = Wire::<Purpose>::new(at(0));
         assert_eq!(wire.silent_since(), None);
         wire.connecting(at(10), LinkId(1));
         wire.stands(at(11), LinkId(1));
@@ -202,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_pause_of_our_own_is_not_silence() {
-        let mut wire = Wire::new(at(0));
+        let mut wire = Wire::<Purpose>::new(at(0));
         wire.stands(at(0), LinkId(1));
         wire.pinged(at(0), Duration::from_millis(100));
         wire.pinged(at(100), Duration::from_millis(100));
@@ -215,7 +225,7 @@ mod tests {
     #[test]
     fn a_silent_connection_is_renewed_once_it_is_old() {
         let second = Duration::from_secs(1);
-        let mut wire = Wire::new(at(0));
+        let mut wire = Wire::<Purpose>::new(at(0));
         wire.stands(at(0), LinkId(1));
         wire.pinged(at(5_000), second);
         assert!(!wire.is_stale(at(6_000), second));

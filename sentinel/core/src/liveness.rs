@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    engine::Engine,
+    closed::Closed,
     info::{self, Role},
     link::Purpose,
     time::Time,
@@ -17,7 +17,7 @@ const OPINION_PERIOD: Duration = Duration::from_millis(100);
 /// times its ask-period.
 const OPINION_LIFE: Duration = Duration::from_secs(1);
 
-impl Engine {
+impl Closed {
     /// Marks who is down and who is back.
     pub(crate) fn judge(&mut self) {
         let down_after = self.master_settings().down_after;

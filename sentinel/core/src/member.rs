@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    engine::Engine,
+    closed::Closed,
     link::{Purpose, Wire},
     mutation::Mutant,
     output::Output,
@@ -134,7 +134,7 @@ impl Hello {
     }
 }
 
-impl Engine {
+impl Closed {
     /// This Duke's own address, as the operator told it.
     pub(crate) fn own_address(&self) -> Option<SocketAddr> {
         self.durable.members.get(&self.durable.id).copied()

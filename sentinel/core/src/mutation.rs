@@ -2,9 +2,9 @@
 //! nobody notices is not tested.
 //!
 //! Without the feature `mutation` no fault can be chosen and every hook is the constant false; with
-//! it, hooks are inert until [`Engine::mutate`] names one.
+//! it, hooks are inert until [`Engine::mutate`](crate::Engine::mutate) names one.
 
-use crate::engine::Engine;
+use crate::closed::Closed;
 
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,10 +37,10 @@ pub enum Mutant {
     VoteWithoutMemory,
 }
 
-impl Engine {
+impl Closed {
     /// Breaks a rule from now on.
     #[cfg(feature = "mutation")]
-    pub fn mutate(&mut self, mutant: Mutant) {
+    pub(crate) fn mutate(&mut self, mutant: Mutant) {
         self.mutant = Some(mutant);
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Outbox {
     /// Of the newest state.
     sequence: u64,
     durable: u64,
+    /// An earlier state is still being written: the newest one is not given yet.
+    writing: bool,
 }
 
 impl Outbox {
@@ -65,6 +67,11 @@ impl Outbox {
         self.durable = self.durable.max(sequence.min(self.sequence));
     }
 
+    /// Whether states wait because an earlier one is still being written.
+    pub(crate) fn set_writing(&mut self, writing: bool) {
+        self.writing = writing;
+    }
+
     pub(crate) fn is_durable(&self, sequence: u64) -> bool {
         self.durable >= sequence
     }
@@ -73,7 +80,9 @@ impl Outbox {
         if let Some(output) = self.free.pop_front() {
             return Some(output);
         }
-        if let Some(text) = self.state.take() {
+        if !self.writing
+            && let Some(text) = self.state.take()
+        {
             let sequence = self.sequence;
             return Some(Output::Persist { sequence, text });
         }
@@ -97,12 +106,18 @@ fn connection(output: &Output) -> Option<Connection> {
         Output::Answer { client, .. } | Output::Protocol { client, .. } => {
             Some(Connection::Client(*client))
         }
-        Output::Request { link, .. } => Some(Connection::Link(*link)),
-        Output::Close { .. }
+        Output::Listen { link } | Output::Request { link, .. } => Some(Connection::Link(*link)),
+        Output::Check { .. }
+        | Output::Close { .. }
         | Output::Connect { .. }
+        | Output::Crash(_)
         | Output::Disconnect { .. }
+        | Output::KillScript { .. }
+        | Output::LogLevel(_)
         | Output::Persist { .. }
         | Output::Ready(_)
+        | Output::Resolve { .. }
+        | Output::RunScript { .. }
         | Output::Shutdown => None,
     }
 }

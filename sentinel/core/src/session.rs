@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use duke_resp::{Bytes, Frame};
 
-use crate::{engine::Engine, id::ClientId, output::Output};
+use crate::{closed::Closed, id::ClientId, output::Output};
 
 /// What a client has proved to be.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -93,7 +93,7 @@ pub(crate) fn no_permission(command: &str) -> Frame {
     ))
 }
 
-impl Engine {
+impl Closed {
     /// A client sent a command.
     pub(crate) fn asked(&mut self, client: ClientId, words: &[Bytes]) {
         if !self.sessions.contains_key(&client) || words.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{engine::Engine, failover::Failover};
+use crate::{closed::Closed, failover::Failover};
 
 /// A Duke's beliefs and intentions at one moment; what it remembers may not be durable yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,10 +31,9 @@ pub struct View<'a> {
     pub target: Option<SocketAddr>,
 }
 
-impl Engine {
+impl Closed {
     /// What this Duke holds true now.
-    #[must_use]
-    pub fn view(&self) -> View<'_> {
+    pub(crate) fn view(&self) -> View<'_> {
         let durable = &self.durable;
         let (leads, target) = match &self.failover {
             Failover::Idle | Failover::Candidate { .. } => (None, None),

@@ -1,10 +1,10 @@
 //! Everything that can happen to a Duke.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use duke_resp::{Bytes, Frame};
 
-use crate::id::{ClientId, LinkId, RequestId};
+use crate::id::{ClientId, LinkId, RequestId, ScriptId};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,13 @@ pub enum Input {
         client: ClientId,
         /// The command's words.
         words: Vec<Bytes>,
+    },
+    /// Whether a file can be run, as [`Output::Check`](crate::Output::Check) asked.
+    Checked {
+        /// The file.
+        path: String,
+        /// Whether it exists and may be executed.
+        executable: bool,
     },
     /// A client connected.
     Joined {
@@ -35,6 +42,13 @@ pub enum Input {
         /// Why.
         error: LinkError,
     },
+    /// The address this side of a connection has; said before it stands, if it is known.
+    LinkLocal {
+        /// The connection.
+        link: LinkId,
+        /// Our end of it.
+        local: IpAddr,
+    },
     /// A connection stands.
     LinkUp {
         /// The connection.
@@ -45,6 +59,19 @@ pub enum Input {
         /// The sequence of an earlier [`Output::Persist`](crate::Output::Persist).
         sequence: u64,
     },
+    /// The newest state could not be made durable; it is tried again, and a later
+    /// [`Input::Persisted`] says when that worked.
+    PersistFailed {
+        /// The sequence of an earlier [`Output::Persist`](crate::Output::Persist).
+        sequence: u64,
+    },
+    /// A server said something on a connection that listens.
+    Published {
+        /// The connection.
+        link: LinkId,
+        /// What it said: a message with channel and payload, as a rule.
+        message: Frame,
+    },
     /// The answer to a request.
     Replied {
         /// The connection it came on.
@@ -54,6 +81,38 @@ pub enum Input {
         /// The answer.
         reply: Frame,
     },
+    /// The address of a host, as [`Output::Resolve`](crate::Output::Resolve) asked.
+    Resolved {
+        /// The host's name.
+        host: String,
+        /// Its address; none if it has none just now.
+        address: Option<IpAddr>,
+    },
+    /// A script ended.
+    ScriptEnded {
+        /// Its number.
+        script: ScriptId,
+        /// How.
+        end: ScriptEnd,
+    },
+    /// A script runs.
+    ScriptStarted {
+        /// Its number.
+        script: ScriptId,
+        /// Its process.
+        pid: u32,
+    },
+}
+
+/// How a script ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ScriptEnd {
+    /// It exited with this status.
+    Exited(i32),
+    /// It was ended by this signal.
+    Killed(i32),
+    /// It could not be started.
+    NotStarted,
 }
 
 /// Why a connection ended.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use duke_resp::{Bytes, Frame, Protocol};
 
-use crate::id::{ClientId, LinkId, RequestId};
+use crate::id::{ClientId, LinkId, RequestId, ScriptId};
 
 /// One thing to do. The order matters.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,11 @@ pub enum Output {
         client: ClientId,
         /// What to say.
         reply: Frame,
+    },
+    /// Say whether a file can be run, with [`Input::Checked`](crate::Input::Checked).
+    Check {
+        /// The file.
+        path: String,
     },
     /// Close a client's connection once everything said to it has been sent.
     Close {
@@ -28,11 +33,25 @@ pub enum Output {
         /// Where to.
         address: SocketAddr,
     },
+    /// End the process at once with this status: a failure that was ordered to be simulated.
+    Crash(u8),
     /// Close a connection; nothing more is to be heard of it.
     Disconnect {
         /// The connection.
         link: LinkId,
     },
+    /// End a script's process, whatever it is doing.
+    KillScript {
+        /// Its number.
+        script: ScriptId,
+    },
+    /// From now on what comes unasked on this connection is wanted, as `Published`.
+    Listen {
+        /// The connection.
+        link: LinkId,
+    },
+    /// From now on log what is at least this important.
+    LogLevel(LogLevel),
     /// Make this text durable, replacing what was there, then answer `Persisted`. A state that is
     /// still to be written when a newer one comes need not be written any more.
     Persist {
@@ -59,6 +78,64 @@ pub enum Output {
         /// The command's words.
         words: Vec<Bytes>,
     },
+    /// Look the host up, without holding up anything else; answered by
+    /// [`Input::Resolved`](crate::Input::Resolved).
+    Resolve {
+        /// Its name.
+        host: String,
+    },
+    /// Run a program, and say when it runs and when it ended. It inherits the environment and no
+    /// open file.
+    RunScript {
+        /// Its number.
+        script: ScriptId,
+        /// The program and its arguments.
+        words: Vec<String>,
+    },
     /// End the process.
     Shutdown,
+}
+
+/// How important a line of the log is, in Sentinel's words.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum LogLevel {
+    /// `debug`
+    Debug,
+    /// `verbose`
+    Verbose,
+    /// `notice`
+    #[default]
+    Notice,
+    /// `warning`
+    Warning,
+    /// `nothing`
+    Nothing,
+}
+
+impl LogLevel {
+    /// Reads Sentinel's word for it, in any case.
+    #[must_use]
+    pub fn read(word: &str) -> Option<Self> {
+        let all = [
+            Self::Debug,
+            Self::Verbose,
+            Self::Notice,
+            Self::Warning,
+            Self::Nothing,
+        ];
+        all.into_iter()
+            .find(|level| level.word().eq_ignore_ascii_case(word))
+    }
+
+    /// Sentinel's word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Verbose => "verbose",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Nothing => "nothing",
+        }
+    }
 }

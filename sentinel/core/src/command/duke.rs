@@ -8,7 +8,7 @@ use std::{
 use duke_resp::Frame;
 
 use crate::{
-    engine::Engine,
+    closed::Closed,
     id::ClientId,
     info::Role,
     output::Output,
@@ -18,7 +18,7 @@ use crate::{
 /// Dukes and data nodes a group may have.
 const GROUP_MAX: usize = 256;
 
-impl Engine {
+impl Closed {
     pub(super) fn duke_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let sub = words.lower(1);
         let needed = if sub == "recover" {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use duke_resp::Frame;
 
-use crate::{engine::Engine, failover::Failover, info::Role, link::Wire, member::Peer, node::Node};
+use crate::{closed::Closed, failover::Failover, info::Role, link::Wire, member::Peer, node::Node};
 
 /// Fields in order, all values as text.
 struct Fields(Vec<(&'static str, String)>);
@@ -21,7 +21,7 @@ impl Fields {
     }
 }
 
-impl Engine {
+impl Closed {
     /// The master's flags, comma-joined in Sentinel's order.
     pub(super) fn master_flags(&self) -> String {
         let node = self

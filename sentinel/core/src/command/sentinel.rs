@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use duke_resp::Frame;
 
 use crate::{
+    closed::Closed,
     config,
-    engine::Engine,
     failover::Failover,
     id::ClientId,
     mutation::Mutant,
@@ -38,7 +38,7 @@ pub(super) fn only_looks(words: Words<'_>) -> bool {
     OPEN.contains(&sub.as_str()) || (OPINION.contains(&sub.as_str()) && words.text(5) == "*")
 }
 
-impl Engine {
+impl Closed {
     pub(super) fn sentinel_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let sub = words.lower(1);
         let votes = OPINION.contains(&sub.as_str());

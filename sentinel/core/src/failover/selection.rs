@@ -2,13 +2,14 @@
 
 use std::{cmp::Reverse, net::SocketAddr};
 
-use crate::{engine::Engine, info::Info, mutation::Mutant, node::Node};
+use crate::{closed::Closed, info::Info, mutation::Mutant, node::Node};
 
 /// What a node has to offer; the greatest claim wins.
 ///
 /// Who was in touch with the present master goes before whoever only shares an older history with it:
-/// between these offsets say nothing. Then the most data comes first, because what only one node has would be lost. Priority breaks ties (the
-/// lower number wins, as in Sentinel), and names settle the rest, so that every Duke chooses alike.
+/// between these offsets say nothing. Then the most data comes first, because what only one node has
+/// would be lost. Priority breaks ties (the lower number wins, as in Sentinel), and names settle the
+/// rest, so that every Duke chooses alike.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Claim {
     present: bool,
@@ -28,7 +29,7 @@ impl Claim {
     }
 }
 
-impl Engine {
+impl Closed {
     /// The node to promote: of those that hold the group's data the one with the most.
     ///
     /// A node that restarted and has not been in sync since holds what it once had; the master of

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use super::Failover;
-use crate::{engine::Engine, link::Purpose, mutation::Mutant, node::Node};
+use crate::{closed::Closed, link::Purpose, mutation::Mutant, node::Node};
 
 /// A node that follows somebody else without reason is left alone for this long.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const STEER_DELAY: Duration = Duration::from_millis(200);
 /// How long a node that refused is left alone.
 const REFUSAL: Duration = Duration::from_secs(1);
 
-impl Engine {
+impl Closed {
     /// Points every node that follows somebody else at the master.
     ///
     /// At once: nodes that follow nothing or a former master, and former masters. After a second

@@ -600,6 +600,13 @@ impl World {
                 self.later(DELAY, event);
             }
             Output::Close { .. } | Output::Protocol { .. } | Output::Shutdown => {}
+            Output::Check { .. }
+            | Output::Crash(_)
+            | Output::KillScript { .. }
+            | Output::Listen { .. }
+            | Output::LogLevel(_)
+            | Output::Resolve { .. }
+            | Output::RunScript { .. } => unreachable!("a closed group wants none of this"),
         }
     }
 

@@ -4,7 +4,8 @@
 use std::{collections::VecDeque, net::SocketAddr};
 
 use duke_core::{
-    ClientId, Durable, Engine, Input, LinkError, LinkId, Output, RequestId, Secrets, Time, config,
+    ClientId, Durable, Engine, Input, LinkError, LinkId, Output, RequestId, Secrets, Time, View,
+    config,
 };
 use duke_resp::{Bytes, Frame};
 use rand::RngExt as _;
@@ -105,6 +106,11 @@ impl Duke {
             infos: Vec::new(),
             recoveries: Vec::new(),
         }
+    }
+
+    /// What it holds true, while it runs.
+    pub(super) fn view(&self) -> Option<View<'_>> {
+        self.engine.as_ref()?.view()
     }
 }
 
@@ -239,7 +245,7 @@ impl World {
         let led = self.oracle.leads(duke);
         let one = &mut self.dukes[duke];
         let Some(engine) = &one.engine else { return };
-        let view = engine.view();
+        let Some(view) = engine.view() else { return };
         if !led {
             one.infos.clear();
         }
@@ -272,9 +278,17 @@ impl World {
                 request,
                 words,
             } => self.request(duke, link, request, words),
-            Output::Close { .. }
+            // What a closed group never wants done, or what nobody here looks at.
+            Output::Check { .. }
+            | Output::Close { .. }
+            | Output::Crash(_)
+            | Output::KillScript { .. }
+            | Output::Listen { .. }
+            | Output::LogLevel(_)
             | Output::Protocol { .. }
             | Output::Ready(_)
+            | Output::Resolve { .. }
+            | Output::RunScript { .. }
             | Output::Shutdown => {}
         }
     }

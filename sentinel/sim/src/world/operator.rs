@@ -68,10 +68,9 @@ impl World {
             .collect();
         let mut remembering = 0;
         for &duke in &reached {
-            let Some(engine) = &self.dukes[duke].engine else {
+            let Some(view) = self.dukes[duke].view() else {
                 continue;
             };
-            let view = engine.view();
             view.id.clone_into(&mut self.operator.names[duke]);
             self.operator.epoch = self.operator.epoch.max(view.current_epoch);
             remembering += usize::from(view.memory);

@@ -29,10 +29,9 @@ impl World {
         let mut epochs = Vec::new();
         for duke in (0..dukes).filter(|duke| !self.lost[*duke]) {
             let name = duke + 1;
-            let Some(engine) = &self.dukes[duke].engine else {
+            let Some(view) = self.dukes[duke].view() else {
                 return Some(format!("d{name} is dead"));
             };
-            let view = engine.view();
             if !view.memory {
                 return Some(format!("d{name} has no memory"));
             }

@@ -4,7 +4,7 @@ use duke_core::LinkError;
 use duke_resp::Frame;
 use rand::RngExt as _;
 
-use super::{Event, World};
+use super::{Event, World, duke::Duke};
 use crate::{
     fault::{Fault, Kind, Undo},
     network::Host,
@@ -69,7 +69,7 @@ impl World {
     pub(super) fn believed_master(&self) -> Option<usize> {
         let mut votes = vec![0; self.nodes.len()];
         for duke in &self.dukes {
-            let master = duke.engine.as_ref().and_then(|engine| engine.view().master);
+            let master = duke.view().and_then(|view| view.master);
             if let Some(node) = master.and_then(|master| self.node_at(master)) {
                 votes[node] += 1;
             }
@@ -250,19 +250,15 @@ impl World {
         }
         // Whatever is due anyway happens before.
         self.tick(duke);
-        let Some(view) = self.dukes[duke]
-            .engine
-            .as_ref()
-            .map(duke_core::Engine::view)
-        else {
+        let Some(view) = self.dukes[duke].view() else {
             return;
         };
         let (epoch, generation) = (view.current_epoch + 1, view.generation);
         let Some(master) = view.master else { return };
         let absurd = u64::MAX / 2 - number % 1000;
         let stranger = format!("{number:040x}");
-        let other = self.dukes.iter().filter_map(|other| other.engine.as_ref());
-        let ids: Vec<String> = other.map(|engine| engine.view().id.to_owned()).collect();
+        let other = self.dukes.iter().filter_map(Duke::view);
+        let ids: Vec<String> = other.map(|view| view.id.to_owned()).collect();
         let member = ids[pick(number, ids.len())].clone();
         let (ip, port) = (master.ip().to_string(), master.port().to_string());
         let wrong = Self::node_address(node);

@@ -1,0 +1,71 @@
+//! Where an instance is: what was said (an address or a host's name) and what it means just now.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::conf::Place;
+
+/// A host and a port, with the host's address if it is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) port: u16,
+}
+
+impl Address {
+    pub(crate) fn new(host: &str, port: u16, ip: Option<IpAddr>) -> Self {
+        Self {
+            host: host.to_owned(),
+            ip: ip.or_else(|| crate::conf::ip(host)),
+            port,
+        }
+    }
+
+    /// Where to connect to; none if that is not known, or the port says that the address is invalid.
+    pub(crate) fn socket(&self) -> Option<SocketAddr> {
+        let ip = self.ip.filter(|_| self.port != 0)?;
+        Some(SocketAddr::new(ip, self.port))
+    }
+
+    /// Whether the host is a name that is to be looked up.
+    pub(crate) fn is_name(&self) -> bool {
+        crate::conf::ip(&self.host).is_none()
+    }
+
+    /// The host as others are told of it.
+    pub(crate) fn shown(&self, by_name: bool) -> String {
+        match self.ip {
+            Some(ip) if !by_name => ip.to_string(),
+            _ => self.host.clone(),
+        }
+    }
+
+    /// `ip:port`, with brackets around what has colons itself.
+    pub(crate) fn joined(&self, by_name: bool) -> String {
+        let host = self.shown(by_name);
+        if host.contains(':') {
+            format!("[{host}]:{}", self.port)
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+
+    /// Whether somebody who writes `host` and `port` means this.
+    pub(crate) fn is(&self, host: &str, port: u16) -> bool {
+        let same_ip = self.ip.is_some() && crate::conf::ip(host) == self.ip;
+        port == self.port && (same_ip || host.eq_ignore_ascii_case(&self.host))
+    }
+
+    /// Whether both are the same place.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let known = self.ip.is_some() && self.ip == other.ip;
+        self.port == other.port && (known || self.host.eq_ignore_ascii_case(&other.host))
+    }
+
+    pub(crate) fn place(&self, by_name: bool) -> Place {
+        Place {
+            host: self.shown(by_name),
+            port: self.port,
+        }
+    }
+}

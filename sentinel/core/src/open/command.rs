@@ -1,0 +1,362 @@
+//! The commands a Duke of open groups takes: names, who may use them, and the short ones themselves.
+//!
+//! Error texts, reply shapes and the order of fields are stock Sentinel's, because clients, tools
+//! and its own test suite depend on them.
+
+mod acl;
+mod catalogue;
+mod client;
+mod config;
+mod debug;
+mod failover;
+mod help;
+mod monitor;
+mod query;
+mod sentinel;
+mod set;
+
+use std::fmt::Write as _;
+
+use duke_resp::{Bytes, Frame, Protocol};
+
+use super::{
+    Open,
+    hello::{CHANNEL, Hello},
+};
+use crate::{
+    command::shortened,
+    id::ClientId,
+    output::Output,
+    session::{Words, wrong_arity},
+};
+
+/// What a command is answered with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reply {
+    /// This.
+    Now(Frame),
+    /// `+OK` or an error, once the file with this number is written or cannot be.
+    WhenSaved(u64),
+    /// The command is to be given again: something it needs was asked for.
+    AskAgain,
+}
+
+/// Subscriptions a client may have.
+const SUBSCRIPTIONS_MAX: usize = 1024;
+/// The version of Sentinel whose behaviour is matched; clients switch features by it.
+pub(crate) const VERSION: &str = "7.2.0";
+
+/// Whether a command changes nothing that must be remembered, and its answer promises nothing: it
+/// need not wait for the disk.
+pub(super) fn only_looks(words: Words<'_>) -> bool {
+    match words.lower(0).as_str() {
+        "auth" | "client" | "command" | "info" | "ping" | "role" | "hello" | "acl" => true,
+        "sentinel" => sentinel::only_looks(words),
+        _ => false,
+    }
+}
+
+impl Open {
+    /// Everything there is to say to one command.
+    pub(super) fn replies(&mut self, client: ClientId, words: Words<'_>) -> Vec<Reply> {
+        let name = words.lower(0);
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return Vec::new();
+        };
+        session.commands = session.commands.saturating_add(1);
+        session.last_at = now;
+        name.clone_into(&mut session.last_command);
+        let subscribed = session.subscriptions() > 0 && !session.typed;
+        if let Some(refusal) = self.refusal(client, &name, words, subscribed) {
+            return vec![Reply::Now(refusal)];
+        }
+        if matches!(
+            name.as_str(),
+            "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe"
+        ) {
+            let frames = self.subscription(client, &name, words);
+            return frames.into_iter().map(Reply::Now).collect();
+        }
+        if name == "quit" {
+            self.emit(Output::Answer {
+                client,
+                reply: Frame::ok(),
+            });
+            self.close(client);
+            return Vec::new();
+        }
+        vec![self.reply(client, &name, words, subscribed)]
+    }
+
+    /// Why this client may not give this command now, if it may not.
+    fn refusal(
+        &self,
+        client: ClientId,
+        name: &str,
+        words: Words<'_>,
+        subscribed: bool,
+    ) -> Option<Frame> {
+        if !catalogue::has(name) && name != "quit" {
+            return Some(unknown(words));
+        }
+        let session = self.sessions.get(&client)?;
+        if let Some(fault) = catalogue::fault(words) {
+            return Some(fault);
+        }
+        let Some(user) = &session.user else {
+            let open = matches!(name, "auth" | "hello" | "quit");
+            return (!open).then(|| Frame::error("NOAUTH Authentication required."));
+        };
+        let sub = words.lower(1);
+        let allowed = self
+            .users()
+            .0
+            .get(user)
+            .is_some_and(|user| user.may(name, &sub));
+        if !allowed && !matches!(name, "auth" | "hello" | "quit") {
+            let full = if catalogue::is_container(name) {
+                format!("{name}|{sub}")
+            } else {
+                name.to_owned()
+            };
+            return Some(Frame::error(format!(
+                "NOPERM User {user} has no permissions to run the '{full}' command"
+            )));
+        }
+        let listens = name.ends_with("subscribe") || matches!(name, "ping" | "quit");
+        (subscribed && !listens).then(|| {
+            Frame::error(format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+                 are allowed in this context"
+            ))
+        })
+    }
+
+    fn reply(&mut self, client: ClientId, name: &str, words: Words<'_>, subscribed: bool) -> Reply {
+        let frame = match name {
+            "acl" => return self.acl_command(client, words),
+            "sentinel" => return self.sentinel_command(client, words),
+            "ping" => ping(words, subscribed),
+            "auth" if words.len() == 2 => self.log_in_default(client, words.text(1)),
+            "auth" => self.log_in_client(client, words.text(1), words.text(2)),
+            "client" => self.client_command(client, words),
+            "command" => catalogue::command(words),
+            "hello" => self.hello_command(client, words),
+            "info" => self.info_command(words),
+            "publish" => self.publish_command(words),
+            "role" => {
+                let names = self.masters.keys().cloned().map(Frame::bulk).collect();
+                Frame::Array(vec![Frame::bulk("sentinel"), Frame::Array(names)])
+            }
+            "shutdown" => return self.shutdown(words),
+            _ => unknown(words),
+        };
+        Reply::Now(frame)
+    }
+
+    fn shutdown(&mut self, words: Words<'_>) -> Reply {
+        let known = |word: &str| matches!(word, "nosave" | "save" | "now" | "force" | "abort");
+        if (1..words.len()).any(|index| !known(&words.lower(index))) {
+            return Reply::Now(Frame::error("ERR syntax error"));
+        }
+        self.emit(Output::Shutdown);
+        Reply::Now(Frame::ok())
+    }
+
+    fn log_in_default(&mut self, client: ClientId, password: &str) -> Frame {
+        let open = self
+            .users()
+            .0
+            .get("default")
+            .is_some_and(|user| user.nopass);
+        if open {
+            return Frame::error(
+                "ERR AUTH <password> called without any password configured for the default user. Are \
+                 you sure your configuration is correct?",
+            );
+        }
+        self.log_in_client(client, "default", password)
+    }
+
+    fn subscription(&mut self, client: ClientId, name: &str, words: Words<'_>) -> Vec<Frame> {
+        let kind: &'static str = match name {
+            "subscribe" => "subscribe",
+            "psubscribe" => "psubscribe",
+            "unsubscribe" => "unsubscribe",
+            _ => "punsubscribe",
+        };
+        let adds = !kind.contains("un");
+        let by_pattern = kind.starts_with('p');
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return Vec::new();
+        };
+        let user = session
+            .user
+            .as_ref()
+            .and_then(|user| self.users.0.get(user));
+        let mut names: Vec<_> = words.0.iter().skip(1).cloned().collect();
+        if names.is_empty() {
+            let all = if by_pattern {
+                &session.patterns
+            } else {
+                &session.channels
+            };
+            names = all.iter().cloned().collect();
+        }
+        let may = |name: &Bytes| user.is_some_and(|user| user.may_hear(name, by_pattern));
+        if adds && !names.iter().all(may) {
+            return vec![Frame::error(
+                "NOPERM No permissions to access a channel used as an argument",
+            )];
+        }
+        let none = names.is_empty();
+        let mut replies = Vec::new();
+        for name in names {
+            if adds && session.subscriptions() >= SUBSCRIPTIONS_MAX {
+                replies.push(Frame::error("ERR too many subscriptions on one connection"));
+                break;
+            }
+            let set = if by_pattern {
+                &mut session.patterns
+            } else {
+                &mut session.channels
+            };
+            if adds {
+                set.insert(name.clone());
+            } else {
+                set.remove(&name);
+            }
+            replies.push(subscribed(kind, Frame::Bulk(name), session.subscriptions()));
+        }
+        if none {
+            replies.push(subscribed(kind, Frame::Null, session.subscriptions()));
+        }
+        replies
+    }
+
+    fn hello_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
+        let protocol = match words.0.get(1).map(|_| words.text(1).parse::<i64>()) {
+            None => None,
+            Some(Ok(2)) => Some(Protocol::Resp2),
+            Some(Ok(3)) => Some(Protocol::Resp3),
+            Some(Ok(_)) => return Frame::error("NOPROTO unsupported protocol version"),
+            Some(Err(_)) => {
+                return Frame::error("ERR Protocol version is not an integer or out of range");
+            }
+        };
+        let mut at = 2;
+        while at < words.len() {
+            let left = words.len().saturating_sub(at);
+            let (first, second) = (at.saturating_add(1), at.saturating_add(2));
+            match words.lower(at).as_str() {
+                "auth" if left >= 3 => {
+                    let reply = self.log_in_client(client, words.text(first), words.text(second));
+                    if matches!(reply, Frame::Error(_)) {
+                        return reply;
+                    }
+                    at = at.saturating_add(3);
+                }
+                "setname" if left >= 2 => {
+                    if let Some(refused) = self.set_name(client, words.text(first)) {
+                        return refused;
+                    }
+                    at = at.saturating_add(2);
+                }
+                _ => {
+                    let word = shortened(words.text(at));
+                    return Frame::error(format!("ERR Syntax error in HELLO option '{word}'"));
+                }
+            }
+        }
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return Frame::Null;
+        };
+        if session.user.is_none() {
+            return Frame::error(
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO \
+                 <proto> AUTH <user> <pass> option can be used to authenticate the client and select the \
+                 RESP protocol version at the same time",
+            );
+        }
+        if let Some(protocol) = protocol {
+            session.typed = protocol == Protocol::Resp3;
+            self.emit(Output::Protocol { client, protocol });
+        }
+        let typed = self
+            .sessions
+            .get(&client)
+            .is_some_and(|session| session.typed);
+        let number = |number: u64| Frame::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+        let pair = |key: &'static str, value: Frame| (Frame::bulk(key), value);
+        Frame::Map(vec![
+            pair("server", Frame::bulk("redis")),
+            pair("version", Frame::bulk(VERSION)),
+            pair("proto", number(if typed { 3 } else { 2 })),
+            pair("id", number(client.0)),
+            pair("mode", Frame::bulk("sentinel")),
+            pair("modules", Frame::Array(Vec::new())),
+        ])
+    }
+
+    fn publish_command(&mut self, words: Words<'_>) -> Frame {
+        if words.text(1) != CHANNEL {
+            return Frame::error("ERR Only HELLO messages are accepted by Sentinel instances.");
+        }
+        if let Some(hello) = words.0.get(2).and_then(|text| Hello::read(text))
+            && hello.id != self.conf.sentinel.id
+        {
+            self.heard.push_back(hello);
+        }
+        Frame::Integer(1)
+    }
+}
+
+fn ping(words: Words<'_>, subscribed: bool) -> Frame {
+    let message = words.0.get(1).cloned();
+    if subscribed {
+        let message = Frame::bulk(message.unwrap_or_default());
+        return Frame::Array(vec![Frame::bulk("pong"), message]);
+    }
+    message.map_or_else(|| Frame::simple("PONG"), Frame::Bulk)
+}
+
+fn subscribed(kind: &'static str, name: Frame, count: usize) -> Frame {
+    let count = Frame::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+    Frame::Push(vec![Frame::bulk(kind), name, count])
+}
+
+/// Sentinel's answer to a command it does not have, with the arguments and a trailing space.
+fn unknown(words: Words<'_>) -> Frame {
+    let mut arguments = String::new();
+    for index in 1..words.len() {
+        if arguments.len() >= 128 {
+            break;
+        }
+        // Writing to a String cannot fail.
+        let _ok = write!(arguments, "'{}' ", shortened(words.text(index)));
+    }
+    let name = shortened(words.text(0));
+    Frame::error(format!(
+        "ERR unknown command '{name}', with args beginning with: {arguments}"
+    ))
+}
+
+/// `-ERR unknown subcommand 'x'. Try SENTINEL HELP.`
+fn unknown_sub(words: Words<'_>) -> Frame {
+    Frame::error(format!(
+        "ERR unknown subcommand '{}'. Try {} HELP.",
+        shortened(words.text(1)),
+        words.text(0).to_ascii_uppercase()
+    ))
+}
+
+/// `-ERR wrong number of arguments for 'sentinel|master' command`
+fn wrong_sub_arity(words: Words<'_>) -> Frame {
+    wrong_arity(&format!("{}|{}", words.lower(0), words.lower(1)))
+}
+
+/// Lines of HELP.
+fn lines(text: &'static str) -> Frame {
+    Frame::Array(text.lines().map(Frame::simple).collect())
+}

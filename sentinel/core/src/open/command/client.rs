@@ -1,0 +1,240 @@
+//! `CLIENT`: what connections say of themselves and can do to each other.
+
+use std::fmt::Write as _;
+
+use duke_resp::Frame;
+
+use super::{lines, unknown_sub};
+use crate::{
+    id::ClientId,
+    open::{Open, session::Session},
+    session::Words,
+};
+
+/// The longest name a client may give itself, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
+fn number(value: u64) -> Frame {
+    Frame::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl Open {
+    pub(super) fn client_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
+        let sub = words.lower(1);
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return Frame::Null;
+        };
+        match sub.as_str() {
+            "id" => number(client.0),
+            "getname" if session.name.is_empty() => Frame::Null,
+            "getname" => Frame::bulk(session.name.clone()),
+            "setname" => {
+                let name = words.text(2).to_owned();
+                self.set_name(client, &name).unwrap_or_else(Frame::ok)
+            }
+            "setinfo" => set_info(session, words),
+            "info" => Frame::bulk(self.describe(client)),
+            "list" => self.list_clients(words),
+            "kill" => self.kill_clients(client, words),
+            "help" => lines(HELP),
+            "getredir" => Frame::Integer(-1),
+            "unblock" => Frame::Integer(0),
+            // Nothing is paused, tracked or evicted here; who asks for it is not refused, as stock.
+            "no-evict" | "pause" | "unpause" | "reply" | "tracking" | "caching" => Frame::ok(),
+            "trackinginfo" => Frame::Map(vec![
+                (Frame::bulk("flags"), Frame::Set(vec![Frame::bulk("off")])),
+                (Frame::bulk("redirect"), Frame::Integer(-1)),
+                (Frame::bulk("prefixes"), Frame::Array(Vec::new())),
+            ]),
+            _ => unknown_sub(words),
+        }
+    }
+
+    /// Names a connection; the refusal if that is no name.
+    pub(super) fn set_name(&mut self, client: ClientId, name: &str) -> Option<Frame> {
+        if !is_name(name) {
+            return Some(Frame::error(
+                "ERR Client names cannot contain spaces, newlines or special characters.",
+            ));
+        }
+        if let Some(session) = self.sessions.get_mut(&client) {
+            name.clone_into(&mut session.name);
+        }
+        None
+    }
+
+    /// One line of `CLIENT LIST`.
+    fn describe(&self, client: ClientId) -> String {
+        let Some(session) = self.sessions.get(&client) else {
+            return String::new();
+        };
+        let flags = if session.subscriptions() > 0 {
+            "P"
+        } else {
+            "N"
+        };
+        let mut line = String::new();
+        // Writing to a String cannot fail.
+        let _ok = writeln!(
+            line,
+            "id={} addr={} laddr=0.0.0.0:{} fd=-1 name={} age={} idle={} flags={flags} db=0 sub={} psub={} \
+             ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
+             omem=0 tot-mem=0 events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+            client.0,
+            session.address,
+            self.conf.server.port,
+            session.name,
+            self.now.since(session.joined).as_secs(),
+            self.now.since(session.last_at).as_secs(),
+            session.channels.len(),
+            session.patterns.len(),
+            session.last_command,
+            session.user.as_deref().unwrap_or("default"),
+            if session.typed { 3 } else { 2 },
+            session.lib_name,
+            session.lib_ver,
+        );
+        line
+    }
+
+    fn list_clients(&self, words: Words<'_>) -> Frame {
+        let wanted = |client: &ClientId| match words.lower(2).as_str() {
+            "type" => match words.lower(3).as_str() {
+                "normal" => !self.is_subscriber(*client),
+                "pubsub" => self.is_subscriber(*client),
+                _ => false,
+            },
+            "id" => (3..words.len()).any(|index| words.text(index) == client.0.to_string()),
+            _ => true,
+        };
+        let listed = self.sessions.keys().filter(|client| wanted(client));
+        let lines: Vec<String> = listed.map(|client| self.describe(*client)).collect();
+        Frame::bulk(lines.concat())
+    }
+
+    fn is_subscriber(&self, client: ClientId) -> bool {
+        let session = self.sessions.get(&client);
+        session.is_some_and(|session| session.subscriptions() > 0)
+    }
+
+    /// `CLIENT KILL addr` or `CLIENT KILL [filter value …]`.
+    fn kill_clients(&mut self, client: ClientId, words: Words<'_>) -> Frame {
+        if words.len() == 3 {
+            let address = words.text(2);
+            let found = self
+                .sessions
+                .iter()
+                .find(|(_, session)| session.address.to_string() == address)
+                .map(|(found, _)| *found);
+            let Some(found) = found else {
+                return Frame::error("ERR No such client");
+            };
+            self.close(found);
+            return Frame::ok();
+        }
+        let mut skips_me = true;
+        let mut filters = Vec::new();
+        let mut at = 2;
+        while at < words.len() {
+            let (name, value) = (words.lower(at), words.text(at.saturating_add(1)).to_owned());
+            let valid = match name.as_str() {
+                "skipme" => matches!(value.to_ascii_lowercase().as_str(), "yes" | "no"),
+                "id" | "maxage" => value.parse::<u64>().is_ok(),
+                "addr" | "laddr" | "type" | "user" => !value.is_empty(),
+                _ => false,
+            };
+            if !valid {
+                return Frame::error("ERR syntax error");
+            }
+            if name == "user" && !self.users.0.contains_key(&value) {
+                return Frame::error(format!("ERR No such user '{value}'"));
+            }
+            if name == "skipme" {
+                skips_me = value.eq_ignore_ascii_case("yes");
+            } else {
+                filters.push((name, value));
+            }
+            at = at.saturating_add(2);
+        }
+        let doomed: Vec<ClientId> = self
+            .sessions
+            .iter()
+            .filter(|(id, session)| {
+                let meant = filters
+                    .iter()
+                    .all(|(name, value)| self.is_meant(**id, session, name, value));
+                meant && !(skips_me && **id == client)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        let count = doomed.len();
+        let mine = doomed.contains(&client);
+        for doomed in doomed.into_iter().filter(|doomed| *doomed != client) {
+            self.close(doomed);
+        }
+        if mine {
+            self.leaving.push(client);
+        }
+        Frame::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    fn is_meant(&self, id: ClientId, session: &Session, name: &str, value: &str) -> bool {
+        match name {
+            "id" => id.0.to_string() == value,
+            "addr" => session.address.to_string() == value,
+            "user" => session.user.as_deref() == Some(value),
+            "maxage" => {
+                let age = self.now.since(session.joined).as_secs();
+                value.parse().is_ok_and(|least: u64| age >= least)
+            }
+            "type" => match value.to_ascii_lowercase().as_str() {
+                "normal" => !self.is_subscriber(id),
+                "pubsub" => self.is_subscriber(id),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+fn set_info(session: &mut Session, words: Words<'_>) -> Frame {
+    let value = words.text(3);
+    if !is_name(value) {
+        return Frame::error(format!(
+            "ERR {} cannot contain spaces, newlines or special characters.",
+            words.lower(2)
+        ));
+    }
+    match words.lower(2).as_str() {
+        "lib-name" => value.clone_into(&mut session.lib_name),
+        "lib-ver" => value.clone_into(&mut session.lib_ver),
+        _ => {
+            let word = words.text(2);
+            return Frame::error(format!("ERR Unrecognized option '{word}'"));
+        }
+    }
+    Frame::ok()
+}
+
+const HELP: &str = "\
+CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+GETNAME
+    The name of this connection.
+ID
+    The number of this connection.
+INFO
+    Everything about this connection.
+KILL <ip:port> | <option> <value> [...]
+    Close connections.
+LIST [options ...]
+    Everything about all connections.
+SETINFO <option> <value>
+    Name the client's library.
+SETNAME <name>
+    Name this connection.
+HELP
+    Print this help.";

@@ -1,0 +1,231 @@
+//! Who leads a failover: epochs and votes, on stock's wire.
+//!
+//! A vote is given once per epoch and master, and is durable before it is said. A candidate's own
+//! vote counts once it is durable. Who cannot reach a majority does not stand: it would only burn
+//! epochs.
+
+use std::time::Duration;
+
+use super::{Open, event::Level, failover::Failover, master::Master};
+use crate::time::Time;
+
+/// Dukes that see the same death begin one after the other, so that one of them usually wins.
+const RANK_DELAY: Duration = Duration::from_millis(15);
+/// The most that chance adds to it, in milliseconds.
+const RANK_JITTER_MS: u64 = 10;
+/// How long a candidate waits for votes. A stock voter writes its file twice before it answers.
+const ELECTION_PATIENCE: Duration = Duration::from_secs(1);
+/// How much later than planned a candidate or leader may go on. Whoever slept longer cannot know
+/// whether the others have elected another meanwhile.
+pub(super) const LAPSE: Duration = Duration::from_millis(100);
+/// Between two looks for somebody to promote, or for a majority.
+const NOBODY_FIT: Duration = Duration::from_millis(100);
+/// How far ahead of ours an epoch may be that anybody may tell of.
+const EPOCH_JUMP_MAX: u64 = 1 << 32;
+
+impl Open {
+    pub(super) fn election_deadline(master: &Master) -> Option<Time> {
+        let waits = master.odown.is_some() && master.failover == Failover::Idle;
+        master.candidacy.due.filter(|_| waits)
+    }
+
+    /// Stands for election when the master is down and it is this Duke's turn.
+    pub(super) fn elect(&mut self, master: &mut Master) {
+        if master.odown.is_none() {
+            master.candidacy.due = None;
+            master.candidacy.lost = 0;
+            return;
+        }
+        if master.failover != Failover::Idle {
+            return;
+        }
+        let due = match master.candidacy.due {
+            Some(due) => due,
+            None => self.turn(master),
+        };
+        master.candidacy.due = Some(due);
+        if due > self.now {
+            return;
+        }
+        let able = self.candidate(master).is_some() && self.reachable(master) >= master.majority();
+        if able {
+            self.stand(master);
+        } else {
+            master.candidacy.due = Some(self.now.after(NOBODY_FIT));
+        }
+    }
+
+    /// When it is this Duke's turn: by rank among the ids, unless it voted for another just now.
+    fn turn(&mut self, master: &Master) -> Time {
+        let own = &self.conf.sentinel.id;
+        let before = master.sentinels.keys().filter(|id| *id < own).count();
+        let rank = u32::try_from(before).unwrap_or(u32::MAX);
+        let jitter = Duration::from_millis(self.random_below(RANK_JITTER_MS));
+        let turn = self
+            .now
+            .after(RANK_DELAY.saturating_mul(rank))
+            .after(jitter.saturating_mul(rank.min(1)));
+        master
+            .candidacy
+            .not_before
+            .map_or(turn, |earliest| earliest.max(turn))
+    }
+
+    /// This Duke and the sentinels that could answer it.
+    fn reachable(&self, master: &Master) -> usize {
+        let answers = |peer: &u64| {
+            self.peers
+                .get(peer)
+                .is_some_and(|peer| peer.wire.up().is_some())
+        };
+        let others = master
+            .sentinels
+            .values()
+            .filter(|witness| witness.down.is_none() && answers(&witness.peer))
+            .count();
+        others.saturating_add(1)
+    }
+
+    /// A new epoch, and the failover that begins in it.
+    pub(super) fn next_epoch(&mut self, master: &Master) -> u64 {
+        let epoch = self.conf.sentinel.current_epoch.saturating_add(1);
+        self.conf.sentinel.current_epoch = epoch;
+        self.event(
+            Some(master),
+            Level::Warning,
+            "+new-epoch",
+            &epoch.to_string(),
+        );
+        self.master_event(master, Level::Warning, "+try-failover");
+        epoch
+    }
+
+    /// Begins an election in a new epoch. The others are asked while the own vote is written.
+    fn stand(&mut self, master: &mut Master) {
+        master.candidacy.due = None;
+        let epoch = self.next_epoch(master);
+        let id = self.conf.sentinel.id.clone();
+        master.leader_epoch = epoch;
+        master.leader = Some(id.clone());
+        self.event(
+            Some(master),
+            Level::Warning,
+            "+vote-for-leader",
+            &format!("{id} {epoch}"),
+        );
+        for peer in master
+            .sentinels
+            .values()
+            .map(|witness| witness.peer)
+            .collect::<Vec<_>>()
+        {
+            self.ask_opinion(master, peer, Some(epoch));
+        }
+        let own = self.save();
+        let patience = ELECTION_PATIENCE.min(self.periods.election);
+        let until = self.now.after(patience.min(master.conf.failover_timeout));
+        master.failover = Failover::Candidate { epoch, own, until };
+        self.touched.insert(master.name.clone());
+    }
+
+    /// Counts the votes of an election in progress.
+    pub(super) fn count_votes(&mut self, master: &mut Master, epoch: u64, own: u64, until: Time) {
+        let id = &self.conf.sentinel.id;
+        let at = |vote: &Option<(String, u64)>| vote.clone().filter(|(_, at)| *at >= epoch);
+        let told = || {
+            master
+                .sentinels
+                .values()
+                .filter_map(|witness| at(&witness.vote))
+        };
+        let mine = told()
+            .filter(|(leader, at)| leader == id && *at == epoch)
+            .count();
+        let durable = self.outbox.is_durable(own);
+        let votes = mine.saturating_add(usize::from(durable));
+        let lapsed = self.now.since(until) > LAPSE;
+        if votes >= master.majority().max(master.quorum()) && !lapsed {
+            return self.begin_selection(master, epoch);
+        }
+        let all = told().count() >= self.reachable(master).saturating_sub(1);
+        if self.now >= until || (all && durable && !master.sentinels.is_empty()) {
+            self.master_event(master, Level::Warning, "-failover-abort-not-elected");
+            self.retry_later(master);
+        }
+    }
+
+    /// Gives a failover up; another attempt follows soon, at a time of this Duke's own.
+    pub(super) fn retry_later(&mut self, master: &mut Master) {
+        master.failover = Failover::Idle;
+        master.candidacy.lost = master.candidacy.lost.saturating_add(1);
+        let span = 200_u64
+            .saturating_mul(u64::from(master.candidacy.lost))
+            .min(4_950);
+        let wait = 50_u64.saturating_add(self.random_below(span));
+        master.candidacy.due = Some(self.now.after(Duration::from_millis(wait)));
+        self.touched.insert(master.name.clone());
+    }
+
+    /// Takes an epoch somebody told of; false if it is beyond reason.
+    pub(super) fn hear_epoch(&mut self, epoch: u64) -> bool {
+        let current = self.conf.sentinel.current_epoch;
+        if epoch > current.saturating_add(EPOCH_JUMP_MAX) {
+            tracing::warn!(epoch, current, "refused an epoch beyond reason");
+            return false;
+        }
+        if epoch > current {
+            self.conf.sentinel.current_epoch = epoch;
+            self.save();
+            self.event(None, Level::Warning, "+new-epoch", &epoch.to_string());
+        }
+        true
+    }
+
+    /// Gives or refuses the vote in `epoch` that `candidate` asks for; answers whom this Duke voted
+    /// for last, and when.
+    pub(super) fn vote(
+        &mut self,
+        master: &mut Master,
+        epoch: u64,
+        candidate: &str,
+    ) -> (String, u64) {
+        let answer = |master: &Master| {
+            let leader = master.leader.clone().unwrap_or_else(|| "*".to_owned());
+            (leader, master.leader_epoch)
+        };
+        if !self.hear_epoch(epoch) {
+            return answer(master);
+        }
+        // Whoever is about to promote refuses: two promotions at a time are never better than one.
+        let free = !matches!(
+            master.failover,
+            Failover::Selecting { .. } | Failover::Promoting { .. }
+        );
+        if free && epoch > master.leader_epoch && epoch >= self.conf.sentinel.current_epoch {
+            master.leader_epoch = epoch;
+            master.leader = Some(candidate.to_owned());
+            self.save();
+            let payload = format!("{candidate} {epoch}");
+            self.event(Some(master), Level::Warning, "+vote-for-leader", &payload);
+            if candidate != self.conf.sentinel.id {
+                self.make_way(master);
+            }
+        }
+        answer(master)
+    }
+
+    /// Whoever was voted for is given the time of an election and a promotion.
+    fn make_way(&mut self, master: &mut Master) {
+        if matches!(master.failover, Failover::Candidate { .. }) {
+            master.failover = Failover::Idle;
+        }
+        let patience = self
+            .periods
+            .election
+            .min(master.conf.failover_timeout.saturating_mul(2));
+        let jitter = Duration::from_millis(self.random_below(1_000));
+        let earliest = self.now.after(patience).after(jitter);
+        master.candidacy.not_before = Some(earliest);
+        master.candidacy.due = master.candidacy.due.map(|due| due.max(earliest));
+    }
+}

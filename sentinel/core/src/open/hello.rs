@@ -1,0 +1,332 @@
+//! What sentinels tell each other on the servers' channel: the text, and what hearing it changes.
+//!
+//! Whoever is found in this way belongs to the group, as with stock. Nothing here trusts an epoch
+//! beyond reason.
+
+use super::{
+    Open,
+    address::Address,
+    event::Level,
+    master::Master,
+    peer::{Peer, Witness},
+    server::Purpose,
+};
+use crate::id::LinkId;
+use duke_resp::Frame;
+
+/// Where sentinels tell each other of themselves.
+pub(crate) const CHANNEL: &str = "__sentinel__:hello";
+
+/// One hello: `ip,port,id,epoch,name,master-ip,master-port,config-epoch`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Hello {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) id: String,
+    pub(crate) current_epoch: u64,
+    pub(crate) name: String,
+    pub(crate) master_host: String,
+    pub(crate) master_port: u16,
+    pub(crate) config_epoch: u64,
+}
+
+impl Hello {
+    /// Reads a hello; none if it is not one.
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let fields: Vec<&str> = text.split(',').collect();
+        let [
+            host,
+            port,
+            id,
+            epoch,
+            name,
+            master_host,
+            master_port,
+            config_epoch,
+        ] = <[&str; 8]>::try_from(fields).ok()?;
+        Some(Self {
+            host: host.to_owned(),
+            port: port.parse().ok()?,
+            id: id.to_owned(),
+            current_epoch: epoch.parse().ok()?,
+            name: name.to_owned(),
+            master_host: master_host.to_owned(),
+            master_port: master_port.parse().ok()?,
+            config_epoch: config_epoch.parse().ok()?,
+        })
+    }
+}
+
+impl Open {
+    /// Says hello on all channels whose turn it is, and to all sentinels.
+    pub(crate) fn greet(&mut self, master: &mut Master) {
+        let now = self.now;
+        let next = now.after(self.periods.publish);
+        let by_name = self.conf.sentinel.announce_hostnames;
+        let due: Vec<u64> = master
+            .servers()
+            .filter(|server| server.next_hello <= now && server.command.up().is_some())
+            .map(|server| server.id)
+            .collect();
+        for id in due {
+            let local = master.server_of(id).and_then(|server| server.command.up());
+            let text = self.hello_text(master, local, by_name);
+            if let Some(server) = master.server_of_mut(id) {
+                server.next_hello = next;
+            }
+            let Some(text) = text else { continue };
+            let publish = master.renamed("PUBLISH").to_owned();
+            self.ask(master, id, Purpose::Hello, &[&publish, CHANNEL, &text]);
+        }
+        let due: Vec<u64> = master
+            .sentinels
+            .values()
+            .filter(|witness| witness.next_hello <= now)
+            .map(|witness| witness.peer)
+            .collect();
+        for witness in master.sentinels.values_mut() {
+            if witness.next_hello <= now {
+                witness.next_hello = next;
+            }
+        }
+        for peer in due {
+            let local = self.peers.get(&peer).and_then(|peer| peer.wire.up());
+            if let Some(text) = local.and_then(|_| self.hello_text(master, local, by_name)) {
+                self.ask_peer(peer, Purpose::Hello, &["PUBLISH", CHANNEL, &text]);
+            }
+        }
+    }
+
+    fn hello_text(&self, master: &Master, link: Option<LinkId>, by_name: bool) -> Option<String> {
+        let own = &self.conf.sentinel;
+        let host = if own.announce_ip.is_empty() {
+            self.locals.get(&link?)?.to_string()
+        } else if own.announce_hostnames {
+            own.announce_ip.clone()
+        } else {
+            self.lookup(&own.announce_ip)
+                .map_or_else(|| own.announce_ip.clone(), |ip| ip.to_string())
+        };
+        let current = &master.server.address;
+        Some(format!(
+            "{host},{},{},{},{},{},{},{}",
+            self.announced_port(),
+            own.id,
+            own.current_epoch,
+            master.name,
+            current.shown(by_name),
+            current.port,
+            master.config_epoch,
+        ))
+    }
+
+    /// The port others are told.
+    pub(crate) fn announced_port(&self) -> u16 {
+        let server = &self.conf.server;
+        let tls = server.tls_port != 0
+            && (self
+                .conf
+                .server
+                .tls
+                .get("tls-replication")
+                .is_some_and(|word| word == "yes")
+                || server.port == 0);
+        match (self.conf.sentinel.announce_port, tls) {
+            (0, true) => server.tls_port,
+            (0, false) => server.port,
+            (port, _) => port,
+        }
+    }
+
+    /// The next hello goes to everybody at once.
+    pub(crate) fn hurry_hellos(&mut self, master: &mut Master) {
+        for server in master.servers_mut() {
+            server.next_hello = self.now;
+        }
+        for witness in master.sentinels.values_mut() {
+            witness.next_hello = self.now;
+        }
+    }
+
+    /// Somebody spoke on a server's channel.
+    pub(crate) fn published(&mut self, master: &mut Master, server: u64, message: &Frame) {
+        let now = self.now;
+        if let Some(server) = master.server_of_mut(server) {
+            server.heard = now;
+        }
+        let Some([kind, channel, payload]) = message.as_array().and_then(|all| all.first_chunk())
+        else {
+            return;
+        };
+        let is = |frame: &Frame, word: &str| frame.as_text().is_some_and(|text| *text == word);
+        if is(kind, "message") && is(channel, CHANNEL) {
+            let hello = payload.as_text().and_then(|text| Hello::read(text));
+            if let Some(hello) = hello.filter(|hello| hello.id != self.conf.sentinel.id) {
+                self.heard.push_back(hello);
+            }
+        }
+    }
+
+    /// Takes what another sentinel said in its hello.
+    pub(crate) fn hear(&mut self, master: &mut Master, hello: &Hello) {
+        let now = self.now;
+        let ip = self.resolve(&hello.host);
+        let address = Address::new(&hello.host, hello.port, ip);
+        self.meet(master, &hello.id, &address);
+        if !self.hear_epoch(hello.current_epoch) {
+            return;
+        }
+        if hello.config_epoch > master.config_epoch
+            && hello.config_epoch <= self.conf.sentinel.current_epoch
+        {
+            master.config_epoch = hello.config_epoch;
+            let ip = self.resolve(&hello.master_host);
+            let to = Address::new(&hello.master_host, hello.master_port, ip);
+            let witness = self.at_sentinel(master, &hello.id);
+            if to.same(&master.server.address) {
+                self.save();
+            } else {
+                self.event(
+                    Some(master),
+                    Level::Warning,
+                    "+config-update-from",
+                    &witness,
+                );
+                let from = self.endpoint(&master.server.address);
+                let script = self.endpoint(&to);
+                self.switch(master, &to, false);
+                self.run_reconfig(master, "observer", &from, &script);
+            }
+        }
+        let told_less = hello.config_epoch < master.config_epoch;
+        if let Some(witness) = master.sentinels.get_mut(&hello.id) {
+            witness.last_hello = now;
+            witness.believes = Some(hello.config_epoch);
+            if told_less && now.since(witness.next_hello) < self.periods.publish {
+                // Whoever knows less is told soon, not only at the next round.
+                witness.next_hello = now;
+            }
+        }
+    }
+
+    /// Makes sure that the sentinel `id` at `address` is known, and that nobody else is there.
+    pub(crate) fn meet(&mut self, master: &mut Master, id: &str, address: &Address) {
+        let known = master.sentinels.get(id).map(|witness| witness.peer);
+        let at = known.and_then(|peer| self.peers.get(&peer));
+        if at.is_some_and(|peer| peer.address.same(address)) {
+            return;
+        }
+        if let Some(peer) = known {
+            let payload = format!(
+                "{} ip {} port {} for {id}",
+                self.at_master(master),
+                self.host(address),
+                address.port
+            );
+            self.event(
+                Some(master),
+                Level::Notice,
+                "+sentinel-address-switch",
+                &payload,
+            );
+            let old = self.peers.get_mut(&peer).map(|peer| {
+                peer.address = address.clone();
+                peer.wire.link()
+            });
+            if let Some(Some(link)) = old {
+                self.disconnect(link);
+            }
+            self.save();
+            return;
+        }
+        self.displace(master, id, address);
+        let peer = self.peer_for(id, address);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.masters.insert(master.name.clone());
+        }
+        let witness = Witness::new(self.now, peer);
+        master.sentinels.insert(id.to_owned(), witness);
+        let payload = self.at_sentinel(master, id);
+        self.event(Some(master), Level::Notice, "+sentinel", &payload);
+        self.save();
+    }
+
+    /// Whoever was known at this address under another id is no more.
+    fn displace(&mut self, master: &mut Master, id: &str, address: &Address) {
+        let stale: Vec<(u64, String)> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.id != id && peer.address.same(address))
+            .map(|(number, peer)| (*number, peer.id.clone()))
+            .collect();
+        for (number, stale) in stale {
+            if master.sentinels.contains_key(&stale) {
+                let payload = self.at_sentinel(master, &stale);
+                self.event(
+                    Some(master),
+                    Level::Notice,
+                    "+sentinel-invalid-addr",
+                    &payload,
+                );
+                master.sentinels.remove(&stale);
+            }
+            for other in self.masters.values_mut() {
+                other.sentinels.remove(&stale);
+            }
+            self.drop_peer(number);
+        }
+    }
+
+    /// The connection to the sentinel `id`, shared between all masters it watches.
+    pub(crate) fn peer_for(&mut self, id: &str, address: &Address) -> u64 {
+        let known = self.peers.iter().find(|(_, peer)| peer.id == id);
+        if let Some((number, _)) = known {
+            return *number;
+        }
+        let number = self.number();
+        self.peers
+            .insert(number, Peer::new(self.now, id, address.clone()));
+        self.awake.insert(number);
+        number
+    }
+
+    /// The sentinel is not known for `master` any more.
+    pub(crate) fn leave_peer(&mut self, master: &str, number: u64) {
+        let unused = self.peers.get_mut(&number).is_some_and(|peer| {
+            peer.masters.remove(master);
+            peer.masters.is_empty()
+        });
+        if unused {
+            self.drop_peer(number);
+        }
+    }
+
+    fn drop_peer(&mut self, number: u64) {
+        if let Some(peer) = self.peers.remove(&number) {
+            self.timers.set(super::timer::Sleeper::Peer(number), None);
+            if let Some(link) = peer.wire.link() {
+                self.disconnect(link);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_has_eight_fields() {
+        let id = "c".repeat(40);
+        let text = format!("10.0.0.4,26379,{id},7,lake,10.0.0.1,6379,6");
+        let hello = Hello::read(text.as_bytes()).unwrap();
+        assert_eq!(
+            (hello.port, hello.current_epoch, hello.config_epoch),
+            (26379, 7, 6)
+        );
+        assert_eq!((hello.id, hello.master_host.as_str()), (id, "10.0.0.1"));
+        assert_eq!(Hello::read(format!("{text},2").as_bytes()), None);
+        assert_eq!(Hello::read(b"junk"), None);
+    }
+}

@@ -1,0 +1,497 @@
+//! Connections to servers and other sentinels: when they are made and given up, and what is asked on
+//! them regularly.
+
+use std::time::Duration;
+
+use duke_resp::Bytes;
+
+use super::{Open, master::Master, server::Purpose, timer::Sleeper};
+use crate::{
+    id::{LinkId, RequestId},
+    input::LinkError,
+    link::{State, Wire},
+    output::Output,
+    time::Time,
+};
+
+/// Between two connection attempts to somebody who cannot be reached.
+pub(super) const RECONNECT: Duration = Duration::from_millis(100);
+/// The same for somebody who has not been reached for long.
+const RECONNECT_SLOW: Duration = Duration::from_secs(1);
+const LONG_SILENCE: Duration = Duration::from_secs(10);
+/// Between two looks at a server while something changes.
+const INFO_QUICK: Duration = Duration::from_millis(100);
+/// The same while a replica is merely out of touch with its master. Sentinel: one second for both.
+const INFO_UNSETTLED: Duration = Duration::from_secs(1);
+
+/// Whose connection it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Owner {
+    /// For commands to a server of this master.
+    Command(String, u64),
+    /// For the channel of a server of this master.
+    Ears(String, u64),
+    /// To another sentinel.
+    Peer(u64),
+}
+
+/// How a request gets past the disk.
+#[derive(Clone, Copy)]
+enum Way {
+    /// When everything remembered until now is durable.
+    Hold,
+    /// At once, but behind what waits on the same connection.
+    Behind,
+    /// At once.
+    Ahead,
+}
+
+impl Way {
+    fn of(purpose: &Purpose) -> Self {
+        match purpose {
+            // A hello may tell of a master the disk does not know of yet.
+            Purpose::Hello | Purpose::Nothing | Purpose::Promotion(_) => Self::Hold,
+            // What a server says of itself must be asked behind the orders that change it.
+            Purpose::Info => Self::Behind,
+            Purpose::Opinion(..) | Purpose::Ping => Self::Ahead,
+        }
+    }
+}
+
+impl Open {
+    /// Connects to, pings, and asks whoever belongs to a master.
+    pub(super) fn tend(&mut self, master: &mut Master) {
+        for id in master.ids() {
+            self.tend_ears(master, id);
+            self.tend_command(master, id);
+            self.look(master, id);
+        }
+    }
+
+    fn tend_command(&mut self, master: &mut Master, id: u64) {
+        let now = self.now;
+        let down_after = master.conf.down_after;
+        let period = master.ping_period(self.periods.ping);
+        let ping = master.renamed("PING").to_owned();
+        let Some(server) = master.server_of_mut(id) else {
+            return;
+        };
+        if server.command.is_stale(now, down_after)
+            && let Some(link) = server.command.up()
+        {
+            server.command.ended(now);
+            server.doubt(now);
+            self.forget(link);
+        }
+        if let State::Idle(due) = server.command.state
+            && due <= now
+        {
+            let host = server.address.host.clone();
+            let looked_up = server.address.is_name();
+            let socket = server.address.socket();
+            if looked_up {
+                self.resolve(&host);
+            }
+            let Some(address) = socket else {
+                server.command.state = State::Idle(now.after(RECONNECT_SLOW));
+                return;
+            };
+            let link = LinkId(self.number());
+            if let Some(server) = master.server_of_mut(id) {
+                server.command.connecting(now, link);
+            }
+            self.owners
+                .insert(link, Owner::Command(master.name.clone(), id));
+            self.outbox.overtake(Output::Connect { link, address });
+        } else if server.command.wants_ping(now) {
+            self.ask(master, id, Purpose::Ping, &[&ping]);
+            if let Some(server) = master.server_of_mut(id) {
+                server.command.pinged(now, period);
+            }
+        }
+    }
+
+    fn tend_ears(&mut self, master: &mut Master, id: u64) {
+        let now = self.now;
+        let silence = self.periods.publish.saturating_mul(3);
+        let age = self.periods.reconnect;
+        let Some(server) = master.server_of_mut(id) else {
+            return;
+        };
+        // Our own hellos come back on it: a link that lives is never silent.
+        if let Some(link) = server.ears.up()
+            && now.since(server.heard) > silence
+            && server.ears.stood_for(now) > age
+        {
+            server.ears.ended(now);
+            self.forget(link);
+        }
+        if let State::Idle(due) = server.ears.state
+            && due <= now
+        {
+            let Some(address) = server.address.socket() else {
+                server.ears.state = State::Idle(now.after(RECONNECT_SLOW));
+                return;
+            };
+            let link = LinkId(self.number());
+            server.ears.connecting(now, link);
+            self.owners
+                .insert(link, Owner::Ears(master.name.clone(), id));
+            self.outbox.overtake(Output::Connect { link, address });
+        }
+    }
+
+    /// Asks a server for INFO if its turn has come.
+    fn look(&mut self, master: &mut Master, id: u64) {
+        let due = master
+            .server_of(id)
+            .is_some_and(|server| server.command.up().is_some() && server.next_info <= self.now);
+        if due {
+            self.inform(master, id);
+        }
+    }
+
+    /// Asks a server for INFO now.
+    pub(super) fn inform(&mut self, master: &mut Master, id: u64) {
+        let info = master.renamed("INFO").to_owned();
+        self.ask(master, id, Purpose::Info, &[&info]);
+        let next = self.now.after(self.info_period(master, id));
+        if let Some(server) = master.server_of_mut(id) {
+            server.next_info = next;
+        }
+    }
+
+    /// How soon a server is asked again.
+    fn info_period(&self, master: &Master, id: u64) -> Duration {
+        let Some(server) = master.server_of(id) else {
+            return self.periods.info;
+        };
+        let busy = master.odown.is_some() || master.failover.is_on();
+        let is_master = master.server.id == id;
+        let settled = if is_master {
+            !server.reports_slave
+        } else {
+            server.reports_slave && server.in_touch() && server.follows(&master.server.address)
+        };
+        let period = if busy && !is_master {
+            INFO_QUICK
+        } else if settled {
+            self.periods.info
+        } else {
+            INFO_UNSETTLED
+        };
+        period.min(self.periods.info)
+    }
+
+    /// Connects to, and pings, another sentinel.
+    pub(super) fn tend_peer(&mut self, number: u64) {
+        let now = self.now;
+        let masters = self.peers.get(&number).map(|peer| peer.masters.clone());
+        let named = masters.into_iter().flatten();
+        let masters: Vec<_> = named.filter_map(|name| self.masters.get(&name)).collect();
+        let period = masters
+            .iter()
+            .map(|master| master.ping_period(self.periods.ping))
+            .min()
+            .unwrap_or(self.periods.ping);
+        let down_after = masters.iter().map(|master| master.conf.down_after).min();
+        let down_after = down_after.unwrap_or(self.periods.down_after);
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        if peer.wire.is_stale(now, down_after)
+            && let Some(link) = peer.wire.up()
+        {
+            peer.wire.ended(now);
+            self.forget(link);
+        }
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        if let State::Idle(due) = peer.wire.state
+            && due <= now
+        {
+            let host = peer.address.host.clone();
+            let socket = peer.address.socket();
+            if peer.address.is_name() {
+                self.resolve(&host);
+            }
+            let link = LinkId(self.number());
+            let Some(peer) = self.peers.get_mut(&number) else {
+                return;
+            };
+            if let Some(address) = socket {
+                peer.wire.connecting(now, link);
+                self.owners.insert(link, Owner::Peer(number));
+                self.outbox.overtake(Output::Connect { link, address });
+            } else {
+                peer.wire.state = State::Idle(now.after(RECONNECT_SLOW));
+            }
+        } else if peer.wire.wants_ping(now) {
+            self.ask_peer(number, Purpose::Ping, &["PING"]);
+            if let Some(peer) = self.peers.get_mut(&number) {
+                peer.wire.pinged(now, period);
+            }
+        }
+        let due = self
+            .peers
+            .get(&number)
+            .and_then(|peer| wire_deadline(&peer.wire));
+        self.timers.set(Sleeper::Peer(number), due);
+    }
+
+    /// Sends a command to a server, if its connection stands.
+    pub(super) fn ask(&mut self, master: &mut Master, id: u64, purpose: Purpose, words: &[&str]) {
+        let (request, way) = (RequestId(self.number()), Way::of(&purpose));
+        let Some(server) = master.server_of_mut(id) else {
+            return;
+        };
+        let Some(link) = server.command.up() else {
+            return;
+        };
+        server.command.asked.insert(request, purpose);
+        self.request(link, request, way, words);
+    }
+
+    /// Sends a command to another sentinel, if its connection stands.
+    pub(super) fn ask_peer(&mut self, number: u64, purpose: Purpose, words: &[&str]) {
+        let (request, way) = (RequestId(self.number()), Way::of(&purpose));
+        let Some(peer) = self.peers.get_mut(&number) else {
+            return;
+        };
+        let Some(link) = peer.wire.up() else { return };
+        peer.wire.asked.insert(request, purpose);
+        self.request(link, request, way, words);
+    }
+
+    fn request(&mut self, link: LinkId, request: RequestId, way: Way, words: &[&str]) {
+        let words = words
+            .iter()
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect();
+        let output = Output::Request {
+            link,
+            request,
+            words,
+        };
+        match way {
+            Way::Hold => self.outbox.hold(output),
+            Way::Behind => self.outbox.free(output),
+            Way::Ahead => self.outbox.overtake(output),
+        }
+    }
+
+    /// Says something on a link that is only just beginning.
+    fn say(&mut self, link: LinkId, words: &[&str]) {
+        let request = RequestId(self.number());
+        let words = words
+            .iter()
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect();
+        self.outbox.free(Output::Request {
+            link,
+            request,
+            words,
+        });
+    }
+
+    pub(super) fn link_up(&mut self, link: LinkId) {
+        let now = self.now;
+        let Some(owner) = self.owners.get(&link).cloned() else {
+            return;
+        };
+        let short = self
+            .conf
+            .sentinel
+            .id
+            .get(..8)
+            .unwrap_or_default()
+            .to_owned();
+        match owner {
+            Owner::Command(name, id) => {
+                let stands = self.with(&name, |open, master| {
+                    open.log_in(master, link, &format!("sentinel-{short}-cmd"));
+                    if let Some(server) = master.server_of_mut(id) {
+                        server.command.stands(now, link);
+                        server.next_hello = now;
+                        server.doubt(now);
+                    }
+                });
+                debug_assert!(
+                    stands.is_some(),
+                    "links of masters that are gone are closed"
+                );
+            }
+            Owner::Ears(name, id) => {
+                self.with(&name, |open, master| {
+                    open.log_in(master, link, &format!("sentinel-{short}-pubsub"));
+                    let subscribe = master.renamed("SUBSCRIBE").to_owned();
+                    open.say(link, &[&subscribe, super::hello::CHANNEL]);
+                    open.outbox.free(Output::Listen { link });
+                    if let Some(server) = master.server_of_mut(id) {
+                        server.ears.stands(now, link);
+                        server.heard = now;
+                    }
+                });
+            }
+            Owner::Peer(number) => {
+                self.greet_peer(link);
+                self.say(
+                    link,
+                    &["CLIENT", "SETNAME", &format!("sentinel-{short}-cmd")],
+                );
+                if let Some(peer) = self.peers.get_mut(&number) {
+                    peer.wire.stands(now, link);
+                    let masters: Vec<String> = peer.masters.iter().cloned().collect();
+                    for name in masters {
+                        self.with(&name, |_, master| {
+                            for witness in master.sentinels.values_mut() {
+                                if witness.peer == number {
+                                    witness.next_hello = now;
+                                    witness.next_opinion = now;
+                                }
+                            }
+                        });
+                    }
+                }
+                self.awake.insert(number);
+            }
+        }
+    }
+
+    fn log_in(&mut self, master: &Master, link: LinkId, name: &str) {
+        let (user, password) = (&master.conf.auth_user, &master.conf.auth_pass);
+        let auth = master.renamed("AUTH");
+        if !password.is_empty() && user.is_empty() {
+            self.say(link, &[auth, password]);
+        } else if !password.is_empty() {
+            self.say(link, &[auth, user, password]);
+        }
+        self.say(link, &[master.renamed("CLIENT"), "SETNAME", name]);
+    }
+
+    /// Sentinel: `sentinel-pass` if there is one, else the own `requirepass`.
+    fn greet_peer(&mut self, link: LinkId) {
+        let own = &self.conf.sentinel;
+        let (user, pass) = (own.sentinel_user.clone(), own.sentinel_pass.clone());
+        let local = self.conf.server.requirepass.clone();
+        if !pass.is_empty() && !user.is_empty() {
+            self.say(link, &["AUTH", &user, &pass]);
+        } else if !pass.is_empty() {
+            self.say(link, &["AUTH", &pass]);
+        } else if !local.is_empty() {
+            self.say(link, &["AUTH", &local]);
+        }
+    }
+
+    /// Closes a connection; it is made anew when it is needed.
+    pub(super) fn disconnect(&mut self, link: LinkId) {
+        if self.owners.contains_key(&link) {
+            self.outbox.overtake(Output::Disconnect { link });
+            self.link_down(link, LinkError::Closed);
+        }
+    }
+
+    /// Closes a connection whose owner knows already.
+    pub(super) fn forget(&mut self, link: LinkId) {
+        self.locals.remove(&link);
+        if self.owners.remove(&link).is_some() {
+            self.outbox.overtake(Output::Disconnect { link });
+        }
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId, error: LinkError) {
+        self.locals.remove(&link);
+        let Some(owner) = self.owners.remove(&link) else {
+            return;
+        };
+        tracing::debug!(?owner, ?error, "lost a link");
+        let now = self.now;
+        let slowest = self.periods.ping;
+        let retry = |wire: &Wire<Purpose>| {
+            // A connection that stood is worth an attempt at once: its peer may only have dropped it.
+            if wire.up().is_some() {
+                return now;
+            }
+            let long = wire
+                .silent_since()
+                .is_some_and(|since| now.since(since) > LONG_SILENCE);
+            now.after(if long { RECONNECT_SLOW } else { RECONNECT }.min(slowest))
+        };
+        match owner {
+            Owner::Command(name, id) => {
+                self.with(&name, |open, master| {
+                    let mut stood = false;
+                    if let Some(server) = master.server_of_mut(id) {
+                        stood = server.command.up().is_some();
+                        let due = retry(&server.command);
+                        server.command.ended(due);
+                        server.doubt(now);
+                    }
+                    open.promotion_lost(master, id, stood);
+                });
+            }
+            Owner::Ears(name, id) => {
+                self.with(&name, |_, master| {
+                    if let Some(server) = master.server_of_mut(id) {
+                        let due = retry(&server.ears);
+                        server.ears.ended(due);
+                    }
+                });
+            }
+            Owner::Peer(number) => {
+                if let Some(peer) = self.peers.get_mut(&number) {
+                    let due = retry(&peer.wire);
+                    peer.wire.ended(due);
+                }
+                self.awake.insert(number);
+            }
+        }
+    }
+
+    /// When a master is to be looked after again.
+    pub(super) fn master_deadline(&self, master: &Master) -> Option<Time> {
+        let limit = master
+            .conf
+            .down_after
+            .saturating_add(Duration::from_millis(1));
+        let expiry = |wire: &Wire<Purpose>, down: Option<Time>| {
+            wire.silent_since()
+                .filter(|_| down.is_none())
+                .map(|since| since.after(limit))
+        };
+        let servers = master.servers().flat_map(|server| {
+            let up = server.command.up().is_some();
+            [
+                wire_deadline(&server.command),
+                wire_deadline(&server.ears).filter(|_| server.ears.up().is_none()),
+                expiry(&server.command, server.down),
+                up.then_some(server.next_info),
+                up.then_some(server.next_hello),
+            ]
+        });
+        let asks = master.server.down.is_some();
+        let sentinels = master.sentinels.values().flat_map(|witness| {
+            let peer = self.peers.get(&witness.peer);
+            let up = peer.is_some_and(|peer| peer.wire.up().is_some());
+            [
+                peer.and_then(|peer| expiry(&peer.wire, witness.down)),
+                (up && asks).then_some(witness.next_opinion),
+                up.then_some(witness.next_hello),
+            ]
+        });
+        let own = [
+            Self::election_deadline(master),
+            self.failover_deadline(master),
+        ];
+        servers.chain(sentinels).chain(own).flatten().min()
+    }
+}
+
+fn wire_deadline(wire: &Wire<Purpose>) -> Option<Time> {
+    match wire.state {
+        State::Idle(due) => Some(due),
+        State::Connecting(_) => None,
+        State::Up(_) => wire.may_ping().then_some(wire.next_ping),
+    }
+}

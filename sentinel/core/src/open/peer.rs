@@ -1,0 +1,64 @@
+//! Other sentinels: one connection to each, however many masters it watches with us, and what it
+//! said of each of these.
+
+use std::collections::BTreeSet;
+
+use super::{address::Address, server::Purpose};
+use crate::{link::Wire, time::Time};
+
+/// Another sentinel as a process with one connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: String,
+    pub(crate) address: Address,
+    pub(crate) wire: Wire<Purpose>,
+    pub(crate) replied: Time,
+    /// The masters it watches with us.
+    pub(crate) masters: BTreeSet<String>,
+}
+
+impl Peer {
+    pub(crate) fn new(now: Time, id: &str, address: Address) -> Self {
+        let mut wire = Wire::new(now);
+        wire.owed(now);
+        Self {
+            id: id.to_owned(),
+            address,
+            wire,
+            replied: now,
+            masters: BTreeSet::new(),
+        }
+    }
+}
+
+/// What another sentinel thinks of one master.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    /// Its connection.
+    pub(crate) peer: u64,
+    pub(crate) down: Option<Time>,
+    /// It said that the master is down, then.
+    pub(crate) master_down: Option<Time>,
+    pub(crate) next_opinion: Time,
+    /// The last vote it told us of, `(leader, epoch)`.
+    pub(crate) vote: Option<(String, u64)>,
+    pub(crate) last_hello: Time,
+    pub(crate) next_hello: Time,
+    /// The config epoch it believes in, by its last hello.
+    pub(crate) believes: Option<u64>,
+}
+
+impl Witness {
+    pub(crate) fn new(now: Time, peer: u64) -> Self {
+        Self {
+            peer,
+            down: None,
+            master_down: None,
+            next_opinion: now,
+            vote: None,
+            last_hello: now,
+            next_hello: now,
+            believes: None,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Whom to promote: which replicas come into question, and which has the best claim.
+
+use std::{cmp::Reverse, time::Duration};
+
+use super::{Open, master::Master, server::Server};
+use crate::time::Time;
+
+impl Open {
+    /// The replica to promote, by stock's order: lowest priority, most data, lowest run id.
+    pub(super) fn candidate(&self, master: &Master) -> Option<u64> {
+        let claim = |server: &&Server| {
+            let run_id = &server.info.run_id;
+            let unnamed = run_id.is_empty();
+            (
+                server.info.priority,
+                Reverse(server.info.offset),
+                unnamed,
+                run_id.clone(),
+            )
+        };
+        master
+            .replicas
+            .values()
+            .filter(|server| self.is_fit(master, server))
+            .min_by_key(claim)
+            .map(|server| server.id)
+    }
+
+    fn is_fit(&self, master: &Master, server: &Server) -> bool {
+        let now = self.now;
+        let within = |at: Option<Time>, span: Duration| at.is_some_and(|at| now.since(at) <= span);
+        let answers = server.command.up().is_some() && server.down.is_none();
+        let alive = now.since(server.command.answered) <= self.periods.ping.saturating_mul(5);
+        let told = within(server.info_at, self.periods.info.saturating_mul(3));
+        let allowed = server.info.priority > 0 && server.reports_slave && !server.info.loading;
+        let given_up = server.unfit_until.is_some_and(|until| until > now);
+        // Sentinel: a replica may have been out of touch ten times down-after before the master was
+        // seen to be down.
+        let master_down = master
+            .server
+            .down
+            .map_or(Duration::ZERO, |since| now.since(since));
+        let longest = master
+            .conf
+            .down_after
+            .saturating_mul(10)
+            .saturating_add(master_down);
+        let in_time = Duration::from_secs(server.info.link_down_seconds) <= longest;
+        answers && alive && told && allowed && !given_up && in_time
+    }
+}

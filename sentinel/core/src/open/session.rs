@@ -1,0 +1,151 @@
+//! Clients: who each is, what it subscribed to, and in which order its commands are answered.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+};
+
+use duke_resp::{Bytes, Frame};
+
+use super::{Open, command::Reply};
+use crate::{id::ClientId, output::Output, session::Words, time::Time};
+
+/// Commands of one client that may wait for an earlier one of its own.
+const BACKLOG_MAX: usize = 1024;
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) address: SocketAddr,
+    pub(crate) joined: Time,
+    /// Whom it logged in as, if it may do anything at all.
+    pub(crate) user: Option<String>,
+    pub(crate) name: String,
+    pub(crate) lib_name: String,
+    pub(crate) lib_ver: String,
+    /// It speaks RESP3.
+    pub(crate) typed: bool,
+    pub(crate) channels: BTreeSet<Bytes>,
+    pub(crate) patterns: BTreeSet<Bytes>,
+    pub(crate) last_command: String,
+    pub(crate) last_at: Time,
+    pub(crate) commands: u64,
+    /// Its last command is not answered yet.
+    pub(crate) waiting: bool,
+    /// Commands behind that one.
+    pub(crate) backlog: VecDeque<Vec<Bytes>>,
+}
+
+impl Session {
+    pub(crate) fn new(address: SocketAddr, now: Time, user: Option<String>) -> Self {
+        Self {
+            address,
+            joined: now,
+            user,
+            name: String::new(),
+            lib_name: String::new(),
+            lib_ver: String::new(),
+            typed: false,
+            channels: BTreeSet::new(),
+            patterns: BTreeSet::new(),
+            last_command: String::new(),
+            last_at: now,
+            commands: 0,
+            waiting: false,
+            backlog: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.channels.len().saturating_add(self.patterns.len())
+    }
+}
+
+impl Open {
+    /// A client sent a command.
+    pub(super) fn asked(&mut self, client: ClientId, words: Vec<Bytes>) {
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return;
+        };
+        if session.waiting || !session.backlog.is_empty() {
+            session.backlog.push_back(words);
+            if session.backlog.len() > BACKLOG_MAX {
+                self.close(client);
+            }
+            return;
+        }
+        self.answer(client, words);
+    }
+
+    fn answer(&mut self, client: ClientId, words: Vec<Bytes>) {
+        let looks =
+            super::command::only_looks(Words(&words)) && !self.tells_too_early(Words(&words));
+        for reply in self.replies(client, Words(&words)) {
+            match reply {
+                Reply::Now(reply) if looks => self.tell(Output::Answer { client, reply }),
+                Reply::Now(reply) => self.emit(Output::Answer { client, reply }),
+                Reply::WhenSaved(sequence) => self.answer_when_saved(client, sequence),
+                Reply::AskAgain => {
+                    if let Some(session) = self.sessions.get_mut(&client) {
+                        session.waiting = true;
+                        session.backlog.push_front(words);
+                    }
+                    return;
+                }
+            }
+        }
+        for client in std::mem::take(&mut self.leaving) {
+            self.close(client);
+        }
+    }
+
+    /// Whether a command asks for a master that is not on disk yet. Who is told of it writes there: if
+    /// this Duke forgot it in a crash, another might be promoted beside it.
+    fn tells_too_early(&self, words: Words<'_>) -> bool {
+        let discovers = words.lower(0) == "sentinel" && words.lower(1).ends_with("-addr-by-name");
+        let master = self.masters.get(words.text(2)).filter(|_| discovers);
+        master.is_some_and(|master| !self.outbox.is_durable(master.switch_saved))
+    }
+
+    /// Goes on with clients whose commands waited for something.
+    pub(super) fn resume(&mut self) {
+        let saving: BTreeSet<ClientId> = self.saving.iter().map(|(_, client)| *client).collect();
+        let waiting: Vec<ClientId> = self
+            .sessions
+            .iter()
+            .filter(|(client, session)| !session.backlog.is_empty() && !saving.contains(client))
+            .map(|(client, _)| *client)
+            .collect();
+        for client in waiting {
+            if let Some(session) = self.sessions.get_mut(&client) {
+                session.waiting = false;
+            }
+            while let Some(session) = self.sessions.get_mut(&client) {
+                if session.waiting {
+                    break;
+                }
+                let Some(words) = session.backlog.pop_front() else {
+                    break;
+                };
+                self.answer(client, words);
+            }
+        }
+    }
+
+    /// Ends a client's connection, after what was said to it is sent.
+    pub(super) fn close(&mut self, client: ClientId) {
+        self.sessions.remove(&client);
+        self.emit(Output::Close { client });
+    }
+
+    /// `AUTH [user] password`
+    pub(super) fn log_in_client(&mut self, client: ClientId, user: &str, password: &str) -> Frame {
+        if !self.users().knows(user, password) {
+            return Frame::error("WRONGPASS invalid username-password pair or user is disabled.");
+        }
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.user = Some(user.to_owned());
+        }
+        Frame::ok()
+    }
+}

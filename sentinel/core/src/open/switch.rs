@@ -1,0 +1,105 @@
+//! The moment another server is the master: what is kept, what is forgotten, who is told.
+
+use std::time::Duration;
+
+use crate::link::State;
+
+use super::{
+    Open,
+    address::Address,
+    event::Level,
+    failover::Failover,
+    master::{Candidacy, Master},
+    server::{Reconf, Server},
+};
+
+/// How long a master that was reset is left alone. Sentinel: until its timer's next round.
+const LOOK_AWAY: Duration = Duration::from_millis(100);
+
+impl Open {
+    /// The server at `to` is the master from now on, in the config epoch set before. `led` says that
+    /// it was this Duke who made it so.
+    pub(super) fn switch(&mut self, master: &mut Master, to: &Address, led: bool) {
+        let now = self.now;
+        let by_name = self.conf.sentinel.announce_hostnames;
+        let payload = format!(
+            "{} {} {}",
+            master.name,
+            self.endpoint(&master.server.address),
+            self.endpoint(to)
+        );
+        let known = master
+            .replicas
+            .iter()
+            .find(|(_, server)| server.address.same(to))
+            .map(|(name, _)| name.clone());
+        let promoted = known.and_then(|name| master.replicas.remove(&name));
+        let promoted =
+            promoted.unwrap_or_else(|| Server::new(now, self.number(), to.clone(), by_name, false));
+        let mut old = std::mem::replace(&mut master.server, promoted);
+        let old_id = old.id;
+        old.former = true;
+        old.name = old.address.joined(by_name);
+        master.replicas.insert(old.name.clone(), old);
+        for server in master.servers_mut() {
+            server.down = None;
+            server.last_down = None;
+            server.rebooted = None;
+            server.reconf = Reconf::None;
+            server.stray = None;
+            server.unfit_until = None;
+            server.next_order = now;
+            server.next_info = now;
+            server.role_since = now;
+        }
+        master.odown = None;
+        master.leader = None;
+        master.failover = Failover::Idle;
+        master.candidacy = Candidacy::default();
+        master.switched = Some((now, led));
+        for witness in master.sentinels.values_mut() {
+            witness.master_down = None;
+        }
+        master.switch_saved = self.save();
+        self.hurry_hellos(master);
+        self.event(Some(master), Level::Warning, "+switch-master", &payload);
+        let replicas: Vec<u64> = master
+            .replicas
+            .values()
+            .map(|server| server.id)
+            .filter(|id| *id != old_id)
+            .chain([old_id])
+            .collect();
+        for id in replicas {
+            self.server_event(master, id, Level::Notice, "+slave");
+        }
+        self.touched.insert(master.name.clone());
+    }
+
+    /// Forgets what was found out about a master, but its settings, epochs and address.
+    pub(super) fn reset(&mut self, master: &mut Master) {
+        let links: Vec<_> = master
+            .servers()
+            .flat_map(|server| [server.command.link(), server.ears.link()])
+            .flatten()
+            .collect();
+        for link in links {
+            self.forget(link);
+        }
+        for witness in std::mem::take(&mut master.sentinels).into_values() {
+            self.leave_peer(&master.name, witness.peer);
+        }
+        master.replicas.clear();
+        let address = master.server.address.clone();
+        let by_name = self.conf.sentinel.announce_hostnames;
+        master.server = Server::new(self.now, self.number(), address, by_name, false);
+        // Whoever resets and looks is to see that it was forgotten.
+        let later = State::Idle(self.now.after(LOOK_AWAY));
+        (master.server.command.state, master.server.ears.state) = (later, later);
+        master.odown = None;
+        master.leader = None;
+        master.failover = Failover::Idle;
+        master.candidacy = Candidacy::default();
+        self.master_event(master, Level::Warning, "+reset-master");
+    }
+}

@@ -1,0 +1,341 @@
+//! An open group's Duke by hand: one engine, fed with what happens, in virtual time.
+//!
+//! What needs a whole group is told with real processes (`sentinel/tests/open`); here stand the
+//! promises that only show when the disk is slow or fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking, and looks at the outputs it is about"
+)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use duke_core::{ClientId, Engine, Input, LinkId, Output, RequestId, Time, conf::Conf};
+use duke_resp::{Bytes, Frame};
+
+const CLIENT: ClientId = ClientId(1);
+
+/// A Duke and everything it wanted so far.
+struct Stage {
+    engine: Engine,
+    now: u64,
+    wanted: Vec<Output>,
+}
+
+impl Stage {
+    fn new(text: &str) -> Self {
+        let conf = Conf::read(text, &[]).unwrap();
+        let engine = Engine::open(conf, 7, Time::default());
+        let mut stage = Self {
+            engine,
+            now: 0,
+            wanted: Vec::new(),
+        };
+        stage.drain();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        stage.tell(Input::Joined {
+            client: CLIENT,
+            address,
+        });
+        stage
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll() {
+            self.wanted.push(output);
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.engine.handle(Time::from_millis(self.now), input);
+        self.drain();
+    }
+
+    /// Lets time pass, waking the engine when it wants to be.
+    fn pass(&mut self, millis: u64) {
+        let end = self.now + millis;
+        while let Some(due) = self.engine.deadline().filter(|due| due.as_millis() <= end) {
+            self.now = self.now.max(due.as_millis());
+            self.engine.tick(Time::from_millis(self.now));
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    fn ask(&mut self, line: &str) {
+        let words = line
+            .split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()));
+        self.tell(Input::Asked {
+            client: CLIENT,
+            words: words.collect(),
+        });
+    }
+
+    /// What was answered since the last look.
+    fn answers(&mut self) -> Vec<Frame> {
+        let (answers, rest) = std::mem::take(&mut self.wanted)
+            .into_iter()
+            .partition::<Vec<_>, _>(|output| matches!(output, Output::Answer { .. }));
+        self.wanted = rest;
+        let reply = |output| match output {
+            Output::Answer { reply, .. } => Some(reply),
+            _ => None,
+        };
+        answers.into_iter().filter_map(reply).collect()
+    }
+
+    /// The newest state that was to be written.
+    fn file(&self) -> Option<(u64, String)> {
+        self.wanted.iter().rev().find_map(|output| match output {
+            Output::Persist { sequence, text } => Some((*sequence, text.clone())),
+            _ => None,
+        })
+    }
+
+    /// The disk is done with everything that was to be written.
+    fn written(&mut self) {
+        while let Some((sequence, _)) = self.file() {
+            self.wanted
+                .retain(|output| !matches!(output, Output::Persist { .. }));
+            self.tell(Input::Persisted { sequence });
+        }
+    }
+
+    /// Connections to somebody that were wanted and not given yet.
+    fn connections(&mut self, port: u16) -> Vec<LinkId> {
+        let link = |output: &Output| match output {
+            Output::Connect { link, address } if address.port() == port => Some(*link),
+            _ => None,
+        };
+        let links = self.wanted.iter().filter_map(link).collect();
+        self.wanted.retain(|output| link(output).is_none());
+        links
+    }
+
+    /// The requests on a connection that are a command of this name.
+    fn requests(&self, wanted: LinkId, name: &str) -> Vec<(RequestId, Vec<Bytes>)> {
+        let request = |output: &Output| match output {
+            Output::Request {
+                link,
+                request,
+                words,
+            } if *link == wanted && words[0] == name.as_bytes() => Some((*request, words.clone())),
+            _ => None,
+        };
+        self.wanted.iter().filter_map(request).collect()
+    }
+}
+
+const LAKE: &str = "port 26379\nsentinel myid 1111111111111111111111111111111111111111\n\
+                    sentinel monitor lake 10.0.0.1 6379 2\n\
+                    sentinel known-sentinel lake 10.0.1.2 26379 2222222222222222222222222222222222222222\n";
+const OTHER: &str = "2222222222222222222222222222222222222222";
+
+#[test]
+fn a_vote_leaves_only_when_it_is_on_disk_and_is_given_once() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    stage.ask(&format!(
+        "SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 5 {OTHER}"
+    ));
+    assert_eq!(stage.answers(), [], "nothing is said before it is written");
+    let (_, text) = stage.file().unwrap();
+    assert!(text.contains("sentinel leader-epoch lake 5"), "{text}");
+    stage.written();
+    let vote = |leader: &str| {
+        Frame::Array(vec![
+            Frame::Integer(0),
+            Frame::bulk(leader.to_owned()),
+            Frame::Integer(5),
+        ])
+    };
+    assert_eq!(stage.answers(), [vote(OTHER)]);
+    let third = "3".repeat(40);
+    stage.ask(&format!(
+        "SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 5 {third}"
+    ));
+    stage.written();
+    assert_eq!(stage.answers(), [vote(OTHER)], "once in an epoch");
+}
+
+#[test]
+fn watching_goes_on_while_the_disk_is_slow() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    stage.ask(&format!(
+        "SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 5 {OTHER}"
+    ));
+    stage.ask("PING");
+    assert_eq!(stage.answers(), [], "a client's answers keep their order");
+    let other = ClientId(2);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 2));
+    stage.tell(Input::Joined {
+        client: other,
+        address,
+    });
+    stage.tell(Input::Asked {
+        client: other,
+        words: vec![Bytes::from_static(b"PING")],
+    });
+    assert_eq!(stage.answers(), [Frame::simple("PONG")]);
+}
+
+#[test]
+fn a_setting_is_confirmed_when_it_is_written_and_refused_when_it_cannot_be() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    stage.ask("SENTINEL SET lake quorum 3");
+    stage.ask("SENTINEL MYID");
+    assert_eq!(stage.answers(), [], "later commands wait for earlier ones");
+    let (sequence, text) = stage.file().unwrap();
+    assert!(
+        text.contains("sentinel monitor lake 10.0.0.1 6379 3"),
+        "{text}"
+    );
+    stage.tell(Input::PersistFailed { sequence });
+    let failed = "ERR Failed to save config file. Check server logs.";
+    let id = Frame::bulk("1".repeat(40));
+    assert_eq!(stage.answers(), [Frame::error(failed), id]);
+    stage.written();
+    stage.ask("SENTINEL FLUSHCONFIG");
+    stage.written();
+    assert_eq!(stage.answers(), [Frame::ok()]);
+}
+
+#[test]
+fn a_hello_with_a_newer_config_epoch_moves_the_master() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    stage.ask("SUBSCRIBE +switch-master");
+    stage.answers();
+    let third = "3".repeat(40);
+    let hello = |at: &str, epoch: u64| {
+        format!("PUBLISH __sentinel__:hello 10.0.1.3,26379,{third},{epoch},lake,{at},6379,{epoch}")
+    };
+    let publisher = ClientId(2);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 2));
+    stage.tell(Input::Joined {
+        client: publisher,
+        address,
+    });
+    let say = |stage: &mut Stage, line: String| {
+        let words = line
+            .split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()));
+        let words = words.collect();
+        stage.tell(Input::Asked {
+            client: publisher,
+            words,
+        });
+        stage.written();
+        stage.answers()
+    };
+    stage.ask("SENTINEL GET-MASTER-ADDR-BY-NAME lake");
+    assert_eq!(stage.answers().len(), 1, "what is known is told at once");
+    let told = say(&mut stage, hello("10.0.0.2", 3));
+    let moved = [
+        "message",
+        "+switch-master",
+        "lake 10.0.0.1 6379 10.0.0.2 6379",
+    ];
+    assert!(
+        told.contains(&Frame::Push(moved.map(Frame::bulk).to_vec())),
+        "{told:?}"
+    );
+    let told = say(&mut stage, hello("10.0.0.3", 3));
+    assert_eq!(told, [Frame::Integer(1)], "an equal epoch moves nothing");
+    let told = say(&mut stage, hello("10.0.0.4", 1 << 60));
+    assert_eq!(
+        told,
+        [Frame::Integer(1)],
+        "an epoch beyond reason moves nothing"
+    );
+}
+
+#[test]
+fn a_silent_master_is_down_after_its_time_and_the_others_are_asked() {
+    let text = format!("{LAKE}sentinel down-after-milliseconds lake 1000\n");
+    let mut stage = Stage::new(&text);
+    stage.written();
+    let local = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1));
+    let peer = stage.connections(26379);
+    let servers = stage.connections(6379);
+    assert_eq!(
+        (peer.len(), servers.len()),
+        (1, 2),
+        "two connections to a server, one to a sentinel"
+    );
+    for link in peer.iter().chain(&servers).copied() {
+        stage.tell(Input::LinkLocal { link, local });
+        stage.tell(Input::LinkUp { link });
+    }
+    stage.pass(900);
+    assert!(stage.requests(peer[0], "SENTINEL").is_empty());
+    // The other sentinel answers, the master does not.
+    for (request, _) in stage.requests(peer[0], "PING") {
+        stage.tell(Input::Replied {
+            link: peer[0],
+            request,
+            reply: Frame::simple("PONG"),
+        });
+    }
+    stage.pass(200);
+    let asked = stage.requests(peer[0], "SENTINEL");
+    let words: Vec<&[u8]> = asked[0].1.iter().map(|word| &word[..]).collect();
+    let expected: [&[u8]; 6] = [
+        b"SENTINEL",
+        b"is-master-down-by-addr",
+        b"10.0.0.1",
+        b"6379",
+        b"0",
+        b"*",
+    ];
+    assert_eq!(words, expected);
+    stage.ask("SENTINEL CKQUORUM lake");
+    let usable = "OK 2 usable Sentinels. Quorum and failover authorization can be reached";
+    assert_eq!(stage.answers().last(), Some(&Frame::simple(usable)));
+}
+
+#[test]
+fn a_script_is_set_only_if_it_can_be_run() {
+    let text = format!("{LAKE}sentinel deny-scripts-reconfig no\n");
+    let mut stage = Stage::new(&text);
+    stage.written();
+    stage.ask("SENTINEL SET lake notification-script /s/notify");
+    assert_eq!(stage.answers(), [], "the file is looked at first");
+    let path = "/s/notify".to_owned();
+    let checks = |output: &Output| matches!(output, Output::Check { path } if path == "/s/notify");
+    assert!(stage.wanted.iter().any(checks));
+    stage.tell(Input::Checked {
+        path: path.clone(),
+        executable: false,
+    });
+    stage.written();
+    let refused = "ERR Notification script seems non existing or non executable";
+    assert_eq!(stage.answers(), [Frame::error(refused)]);
+    stage.ask("SENTINEL SET lake notification-script /s/notify");
+    stage.tell(Input::Checked {
+        path,
+        executable: true,
+    });
+    stage.written();
+    assert_eq!(stage.answers(), [Frame::ok()]);
+    let runs = |output: &Output| matches!(output, Output::RunScript { words, .. } if words[0] == "/s/notify");
+    assert!(stage.wanted.iter().any(runs), "+set is a warning");
+}
+
+#[test]
+fn nobody_is_sent_to_a_master_that_a_crash_could_make_us_forget() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    stage.ask(&format!(
+        "PUBLISH __sentinel__:hello 10.0.1.2,26379,{OTHER},3,lake,10.0.0.2,6379,3"
+    ));
+    stage.ask("SENTINEL GET-MASTER-ADDR-BY-NAME lake");
+    assert_eq!(stage.answers(), [Frame::Integer(1)], "of the hello alone");
+    stage.written();
+    let place = Frame::Array(["10.0.0.2", "6379"].map(Frame::bulk).to_vec());
+    assert_eq!(stage.answers(), [place]);
+}

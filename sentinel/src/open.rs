@@ -1,0 +1,186 @@
+//! The start of a Duke with a sentinel.conf of its own, in stock's order: read everything, enter the
+//! folder, open every listening socket; only then is anything written.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use duke_core::conf::{Conf, ConfError, ServerConf};
+use duke_core::{Engine, Time};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::client::{Numbers, accept};
+use crate::driver::{Driver, Sources};
+use crate::errand::{Errands, is_executable};
+use crate::listener::listen;
+use crate::log;
+use crate::run::{EVENTS_MAX, RunError, places};
+use crate::store::{Form, Store};
+
+/// Opens every socket, then starts all tasks; the returned future is the driver. With it the file
+/// that holds the process's number, to be removed at the end.
+pub(crate) fn assemble(
+    path: &Path,
+    text: &str,
+    added: &[String],
+) -> Result<(impl Future<Output = ()>, Option<PathBuf>), RunError> {
+    let mut conf = Conf::read(text, added).map_err(RunError::Conf)?;
+    refuse_tls(&conf.server)?;
+    // Before the folder is entered: the path may be relative to where we were started.
+    let path = fs::canonicalize(path).map_err(|source| RunError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .map_err(|source| RunError::NotWritable {
+            path: path.clone(),
+            source,
+        })?;
+    enter(&conf.server)?;
+    check_scripts(&conf)?;
+    read_users(&mut conf)?;
+    let log_to = open_log(&conf.server)?;
+    let has_log = log_to.is_some();
+    log::start(log_to, Some(conf.server.loglevel));
+    let listeners = listeners(&conf.server).map_err(|error| {
+        if !has_log {
+            return error;
+        }
+        // As stock: whoever named a log looks there.
+        tracing::error!("{error}");
+        RunError::Logged
+    })?;
+    let pidfile = conf.server.pidfile.clone().map(PathBuf::from);
+    if let Some(pidfile) = &pidfile {
+        // As stock: a number that cannot be written is no reason not to run.
+        drop(fs::write(pidfile, format!("{}\n", std::process::id())));
+    }
+    conf.path = path.display().to_string();
+    conf.executable = std::env::current_exe()
+        .map(|program| program.display().to_string())
+        .unwrap_or_default();
+
+    let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
+    let (link_sender, links) = mpsc::channel(EVENTS_MAX);
+    let (durable_sender, durable) = mpsc::unbounded_channel();
+    let (errand_sender, errands) = mpsc::unbounded_channel();
+    let numbers = Arc::new(Numbers::new(places(conf.server.clients_max)));
+    for listener in listeners {
+        let (numbers, sender) = (Arc::clone(&numbers), client_sender.clone());
+        tokio::spawn(accept(listener, numbers, sender));
+    }
+    info!(port = conf.server.port, "started");
+    let store = Store::start(path, Form::Plain, durable_sender);
+    let engine = Engine::open(conf, rand::random(), Time::default());
+    let driver = Driver::new(
+        engine,
+        store,
+        None,
+        link_sender,
+        Errands::new(errand_sender),
+    );
+    let running = async move {
+        // Without a port nobody holds a sender; the driver must not take that for its end.
+        let _open = client_sender;
+        let ended = driver
+            .run(Sources {
+                clients,
+                links,
+                durable,
+                errands,
+            })
+            .await;
+        info!(?ended, "ended");
+    };
+    Ok((running, pidfile))
+}
+
+fn refuse_tls(server: &ServerConf) -> Result<(), RunError> {
+    let replication = server.tls.get("tls-replication");
+    if server.tls_port != 0 {
+        return Err(RunError::Unsupported("tls-port".to_owned()));
+    }
+    if replication.is_some_and(|word| word.eq_ignore_ascii_case("yes")) {
+        return Err(RunError::Unsupported("tls-replication".to_owned()));
+    }
+    Ok(())
+}
+
+fn enter(server: &ServerConf) -> Result<(), RunError> {
+    let Some(dir) = server.dir.clone() else {
+        return Ok(());
+    };
+    std::env::set_current_dir(&dir).map_err(|source| RunError::Dir { dir, source })
+}
+
+fn check_scripts(conf: &Conf) -> Result<(), RunError> {
+    for (path, reason) in conf.scripts() {
+        if !is_executable(path) {
+            return Err(RunError::Conf(ConfError {
+                line: conf.document.line_of(path),
+                text: path.to_owned(),
+                reason: reason.to_owned(),
+            }));
+        }
+    }
+    Ok(())
+}
+
+fn read_users(conf: &mut Conf) -> Result<(), RunError> {
+    let Some(aclfile) = conf.server.aclfile.clone() else {
+        return Ok(());
+    };
+    let users = fs::read_to_string(&aclfile).map_err(|source| RunError::Unreadable {
+        path: aclfile.into(),
+        source,
+    })?;
+    conf.read_users(&users).map_err(RunError::Conf)
+}
+
+fn open_log(server: &ServerConf) -> Result<Option<File>, RunError> {
+    if server.logfile.is_empty() {
+        return Ok(None);
+    }
+    let opened = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&server.logfile);
+    opened.map(Some).map_err(RunError::Log)
+}
+
+fn listeners(server: &ServerConf) -> Result<Vec<TcpListener>, RunError> {
+    let port = server.port;
+    if port == 0 {
+        return Ok(Vec::new());
+    }
+    let wrong = |source| RunError::Listen { port, source };
+    if server.bind.is_empty() {
+        return listen(&[], port).map_err(wrong);
+    }
+    let mut listeners = Vec::new();
+    for word in &server.bind {
+        // Redis: an address behind a minus may be missing on this host.
+        let (optional, word) = match word.strip_prefix('-') {
+            Some(word) => (true, word),
+            None => (false, word.as_str()),
+        };
+        let address = match word {
+            "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            word => word
+                .parse()
+                .map_err(|_| RunError::Unsupported(format!("bind {word}")))?,
+        };
+        match listen(&[address], port) {
+            Ok(opened) => listeners.extend(opened),
+            Err(_) if optional => {}
+            Err(source) => return Err(wrong(source)),
+        }
+    }
+    Ok(listeners)
+}

@@ -1,0 +1,120 @@
+//! Dukes beside stock sentinels, around real data servers on loopback: one group, whoever leads it.
+//!
+//! Needs Debian's redis-server and redis-sentinel. Nothing here waits by the clock: every step is a
+//! condition that must come true.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+#[path = "../group/process.rs"]
+mod process;
+#[path = "../group/wire.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the closed group's tests, which need more"
+)]
+mod wire;
+mod world;
+
+use crate::world::{Kind, World, wait_for};
+
+use Kind::{Duke, Stock};
+
+/// Kills the master and expects everybody to agree on another, and the old one to come back behind it.
+fn survives_a_killed_master(name: &str, kinds: &[Kind]) {
+    let mut world = World::new(name, kinds);
+    let old = world.settled();
+    world.server(old).process.kill();
+    let new = world.next_master(old);
+    world.server(old).restart();
+    world.follows(new);
+}
+
+/// Has every sentinel in turn lead a failover of a healthy master.
+fn anybody_leads(name: &str, kinds: &[Kind]) {
+    let world = World::new(name, kinds);
+    let mut master = world.settled();
+    for sentinel in &world.sentinels {
+        wait_for("the failover to be taken up", || {
+            sentinel.ask(&["SENTINEL", "FAILOVER", "lake"]).is_ok()
+        });
+        let next = world.next_master(master);
+        world.follows(next);
+        wait_for("the failover to end", || {
+            !sentinel
+                .master_field("flags")
+                .unwrap_or_default()
+                .contains("failover")
+        });
+        master = next;
+    }
+}
+
+#[test]
+fn two_dukes_and_a_stock_sentinel_replace_a_killed_master() {
+    survives_a_killed_master("two-dukes", &[Duke, Duke, Stock]);
+}
+
+#[test]
+fn a_duke_and_two_stock_sentinels_replace_a_killed_master() {
+    survives_a_killed_master("one-duke", &[Duke, Stock, Stock]);
+}
+
+#[test]
+fn dukes_alone_replace_a_killed_master() {
+    survives_a_killed_master("dukes", &[Duke, Duke, Duke]);
+}
+
+#[test]
+fn in_a_mixed_group_anybody_leads() {
+    anybody_leads("leads", &[Duke, Stock, Duke]);
+}
+
+#[test]
+fn a_frozen_master_is_replaced_and_comes_back_as_a_replica() {
+    let world = World::new("frozen", &[Duke, Stock, Duke]);
+    let old = world.settled();
+    let process = &world.servers[usize::from(old == world.servers[1].port)].process;
+    process.signal("STOP");
+    let new = world.next_master(old);
+    process.signal("CONT");
+    world.follows(new);
+}
+
+#[test]
+fn a_restarted_duke_remembers_its_group() {
+    let mut world = World::new("remembers", &[Duke, Duke, Duke]);
+    let old = world.settled();
+    world.server(old).process.kill();
+    let new = world.next_master(old);
+    let id = world.sentinels[0].text(&["SENTINEL", "MYID"]).unwrap();
+    world.sentinels[0].restart();
+    let duke = &world.sentinels[0];
+    wait_for("the restarted Duke to answer", || {
+        duke.text(&["SENTINEL", "MYID"]).is_ok()
+    });
+    assert_eq!(duke.text(&["SENTINEL", "MYID"]).unwrap(), id);
+    assert_eq!(duke.master_port(), Some(new), "before it heard of anybody");
+    let others = duke.master_field("num-other-sentinels");
+    assert_eq!(others.as_deref(), Some("2"), "they stand in its file");
+}
+
+#[test]
+fn a_taken_port_ends_the_start_before_anything_is_written() {
+    let world = World::new("taken", &[Duke]);
+    let conf = world.folder().join("second.conf");
+    let first = &world.sentinels[0];
+    wait_for("the first to hold its port", || {
+        first.ask(&["PING"]).is_ok()
+    });
+    let port = first.port;
+    let text = format!("port {port}\nbind 127.0.0.1\nsentinel monitor lake 127.0.0.1 1 1\n");
+    std::fs::write(&conf, &text).unwrap();
+    let mut second = process::Process::start(
+        env!("CARGO_BIN_EXE_duke"),
+        &[conf.to_str().unwrap()],
+        &world.folder().join("second.log"),
+    );
+    assert_eq!(second.wait().code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&conf).unwrap(), text);
+}
