@@ -1,6 +1,19 @@
 //! A Duke of a closed group: takes inputs to whom they concern, keeps the outputs in order behind
 //! their barrier, and wakes everything whose time has come. Decides nothing itself.
 
+mod command;
+pub mod config;
+pub(crate) mod durable;
+mod election;
+mod event;
+mod failover;
+mod liveness;
+mod member;
+pub(crate) mod mutation;
+mod node;
+mod session;
+pub(crate) mod view;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -10,21 +23,23 @@ use std::{
 use duke_resp::{Bytes, Frame};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 
-use crate::{
+use self::{
     config::{MasterSettings, Settings},
     durable::Durable,
     election::Candidacy,
     failover::Failover,
+    member::Peer,
+    node::Node,
+    session::Session,
+};
+use crate::{
     id::{ClientId, LinkId, RequestId},
     info::Lineage,
     input::{Input, LinkError},
     link::{Purpose, State},
-    member::Peer,
-    node::Node,
     outbox::Outbox,
     output::Output,
     secret::Secrets,
-    session::Session,
     time::{Time, millis},
 };
 
@@ -81,7 +96,7 @@ pub(crate) struct Closed {
     /// When something is to be done next, as of the last input.
     due: Option<Time>,
     #[cfg(feature = "mutation")]
-    pub(crate) mutant: Option<crate::mutation::Mutant>,
+    pub(crate) mutant: Option<mutation::Mutant>,
 }
 
 impl Closed {

@@ -83,7 +83,7 @@ pub struct ServerConf {
 impl Default for ServerConf {
     fn default() -> Self {
         Self {
-            port: crate::config::PORT,
+            port: crate::closed::config::PORT,
             tls_port: 0,
             bind: Vec::new(),
             dir: None,

@@ -4,8 +4,13 @@
 //! but hardly a decision: a closed group is told its members and servers, an open one finds them.
 
 use crate::{
-    closed::Closed, conf::Conf, config::Settings, durable::Durable, input::Input, open::Open,
-    output::Output, secret::Secrets, time::Time, view::View,
+    closed::{Closed, config::Settings, durable::Durable, view::View},
+    conf::Conf,
+    input::Input,
+    open::Open,
+    output::Output,
+    secret::Secrets,
+    time::Time,
 };
 
 /// One Duke.

@@ -39,33 +39,26 @@
 
 mod boundary;
 mod closed;
-mod command;
 pub mod conf;
-pub mod config;
-mod durable;
-mod election;
 mod engine;
-mod event;
-mod failover;
 mod info;
 mod link;
-mod liveness;
-mod member;
-mod mutation;
-mod node;
 mod open;
 mod outbox;
-mod session;
-mod view;
+mod pattern;
+mod words;
 
 use boundary::{id, input, output, secret, time};
 
-pub use durable::{Durable, DurableError, Member};
+pub use closed::{
+    config,
+    durable::{Durable, DurableError, Member},
+    mutation::Mutant,
+    view::View,
+};
 pub use engine::Engine;
 pub use id::{ClientId, LinkId, RequestId, ScriptId};
 pub use input::{Input, LinkError, ScriptEnd};
-pub use mutation::Mutant;
 pub use output::{LogLevel, Output};
 pub use secret::Secrets;
 pub use time::Time;
-pub use view::View;

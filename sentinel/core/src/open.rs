@@ -17,15 +17,10 @@ mod judge;
 mod link;
 mod master;
 mod peer;
-mod reply;
-mod report;
 mod save;
 mod script;
-mod selection;
 mod server;
 mod session;
-mod steer;
-mod switch;
 mod timer;
 
 use std::{

@@ -1,3 +1,5 @@
+//! What comes out of a sentinel.conf, and what goes back into it.
+
 use super::{document::Owned, *};
 
 const FILE: &str = "\

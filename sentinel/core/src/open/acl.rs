@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{conf::ServerConf, event::matches};
+use crate::{conf::ServerConf, pattern::matches};
 
 /// The commands there are, with the categories the server puts them in.
 pub(crate) const COMMANDS: &[(&str, &[&str])] = &[

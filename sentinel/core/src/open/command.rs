@@ -12,6 +12,7 @@ mod failover;
 mod help;
 mod monitor;
 mod query;
+mod report;
 mod sentinel;
 mod set;
 
@@ -24,10 +25,10 @@ use super::{
     hello::{CHANNEL, Hello},
 };
 use crate::{
-    command::shortened,
     id::ClientId,
     output::Output,
-    session::{Words, wrong_arity},
+    words::shortened,
+    words::{Words, wrong_arity},
 };
 
 /// What a command is answered with.

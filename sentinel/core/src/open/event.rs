@@ -3,7 +3,7 @@
 use duke_resp::Frame;
 
 use super::{Open, address::Address, master::Master, server::Server};
-use crate::{event::matches, output::Output};
+use crate::{output::Output, pattern::matches};
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

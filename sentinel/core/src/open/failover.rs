@@ -8,6 +8,10 @@
 //!    └──────────────────────────────────────────────────┴──┴──────────────────┘
 //! ```
 
+mod selection;
+mod steering;
+mod switch;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use duke_resp::Frame;

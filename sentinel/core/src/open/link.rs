@@ -1,6 +1,8 @@
 //! Connections to servers and other sentinels: when they are made and given up, and what is asked on
 //! them regularly.
 
+mod reply;
+
 use std::time::Duration;
 
 use duke_resp::Bytes;

@@ -8,7 +8,7 @@ use std::{
 use duke_resp::{Bytes, Frame};
 
 use super::{Open, command::Reply};
-use crate::{id::ClientId, output::Output, session::Words, time::Time};
+use crate::{id::ClientId, output::Output, time::Time, words::Words};
 
 /// Commands of one client that may wait for an earlier one of its own.
 const BACKLOG_MAX: usize = 1024;

@@ -9,7 +9,7 @@ use crate::{
         Open,
         acl::{CATEGORIES, COMMANDS, User},
     },
-    session::Words,
+    words::Words,
 };
 
 impl Open {

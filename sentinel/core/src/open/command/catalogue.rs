@@ -4,7 +4,7 @@
 use duke_resp::Frame;
 
 use super::{super::acl::COMMANDS, lines, unknown_sub, wrong_sub_arity};
-use crate::session::{Words, wrong_arity};
+use crate::words::{Words, wrong_arity};
 
 /// Words of a command, its name included: exactly so many, or at least so many if negative.
 const ARITIES: &[(&str, i64)] = &[
@@ -169,7 +169,7 @@ fn list(words: Words<'_>) -> Frame {
         ("", "", 2) => {}
         ("filterby", "pattern", 5) => {
             let pattern = words.text(4).to_ascii_lowercase();
-            names.retain(|name| crate::event::matches(pattern.as_bytes(), name.as_bytes()));
+            names.retain(|name| crate::pattern::matches(pattern.as_bytes(), name.as_bytes()));
         }
         ("filterby", "aclcat", 5) => {
             let category = words.lower(4);

@@ -8,7 +8,7 @@ use super::{lines, unknown_sub};
 use crate::{
     id::ClientId,
     open::{Open, session::Session},
-    session::Words,
+    words::Words,
 };
 
 /// The longest name a client may give itself, in bytes.

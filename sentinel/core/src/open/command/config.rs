@@ -6,10 +6,10 @@ use duke_resp::Frame;
 
 use super::{Reply, set::control_character};
 use crate::{
-    event::matches,
     open::Open,
     output::{LogLevel, Output},
-    session::Words,
+    pattern::matches,
+    words::Words,
 };
 
 /// The options, in the order in which they are told.

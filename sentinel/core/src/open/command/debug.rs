@@ -6,8 +6,8 @@ use duke_resp::Frame;
 
 use crate::{
     open::{Open, Periods},
-    session::Words,
     time::millis,
+    words::Words,
 };
 
 impl Periods {

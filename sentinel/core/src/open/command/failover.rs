@@ -4,9 +4,9 @@ use duke_resp::Frame;
 
 use super::sentinel::no_master;
 use crate::{
-    event::matches,
     open::{Open, failover::Failover, master::Master},
-    session::Words,
+    pattern::matches,
+    words::Words,
 };
 
 impl Open {

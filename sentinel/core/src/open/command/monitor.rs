@@ -6,7 +6,7 @@ use super::{Reply, sentinel::no_master, set::control_character};
 use crate::{
     conf::{self, MasterConf, Place},
     open::{Open, event::Level, timer::Sleeper},
-    session::Words,
+    words::Words,
 };
 
 fn refused(text: &'static str) -> Reply {

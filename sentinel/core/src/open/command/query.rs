@@ -5,8 +5,8 @@ use duke_resp::Frame;
 use super::sentinel::no_master;
 use crate::{
     open::{Open, Server, script::State},
-    session::Words,
     time::millis,
+    words::Words,
 };
 
 fn number(value: u64) -> Frame {

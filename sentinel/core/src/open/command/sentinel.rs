@@ -3,7 +3,7 @@
 use duke_resp::Frame;
 
 use super::{Reply, help, unknown_sub};
-use crate::{id::ClientId, open::Open, session::Words};
+use crate::{id::ClientId, open::Open, words::Words};
 
 /// Whether a subcommand changes nothing that must be remembered.
 pub(super) fn only_looks(words: Words<'_>) -> bool {

@@ -8,7 +8,7 @@ use super::{Reply, sentinel::no_master};
 use crate::{
     open::{Open, event::Level, master::Master},
     output::Output,
-    session::Words,
+    words::Words,
 };
 
 /// Valkey: characters that could begin a new line of the file are refused.

@@ -11,7 +11,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::config::{self, MasterSettings};
+use crate::closed::config::{self, MasterSettings};
 
 /// What must survive a crash.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

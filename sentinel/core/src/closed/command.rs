@@ -12,12 +12,11 @@ use std::fmt::Write as _;
 use duke_resp::{Frame, Protocol};
 
 use crate::{
-    closed::Closed,
+    closed::{Closed, member::Hello, session::Right},
     id::ClientId,
-    member::Hello,
     output::Output,
-    session::{Right, Words, no_permission, wrong_arity},
     time::millis,
+    words::{Words, no_permission, shortened, wrong_arity},
 };
 
 /// Where Dukes tell each other of themselves.
@@ -396,12 +395,4 @@ fn unknown(words: Words<'_>) -> Frame {
     Frame::error(format!(
         "ERR unknown command '{name}', with args beginning with: {arguments}"
     ))
-}
-
-/// At most 128 characters of something a client said, on one line.
-pub(crate) fn shortened(text: &str) -> String {
-    text.chars()
-        .take(128)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }

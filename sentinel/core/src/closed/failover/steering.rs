@@ -7,7 +7,10 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use super::Failover;
-use crate::{closed::Closed, link::Purpose, mutation::Mutant, node::Node};
+use crate::{
+    closed::{Closed, mutation::Mutant, node::Node},
+    link::Purpose,
+};
 
 /// A node that follows somebody else without reason is left alone for this long.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use duke_resp::{Bytes, Frame};
 
-use crate::{closed::Closed, id::ClientId, output::Output};
+use crate::{closed::Closed, id::ClientId, output::Output, words::Words};
 
 /// What a client has proved to be.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -56,43 +56,6 @@ impl Session {
     }
 }
 
-/// A command's words, with the checks all commands share.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Words<'a>(pub(crate) &'a [Bytes]);
-
-impl<'a> Words<'a> {
-    /// The word at `index` as text, empty if there is none or it is no text.
-    pub(crate) fn text(self, index: usize) -> &'a str {
-        self.0
-            .get(index)
-            .and_then(|word| std::str::from_utf8(word).ok())
-            .unwrap_or_default()
-    }
-
-    /// The same in lower case.
-    pub(crate) fn lower(self, index: usize) -> String {
-        self.text(index).to_ascii_lowercase()
-    }
-
-    pub(crate) fn len(self) -> usize {
-        self.0.len()
-    }
-}
-
-/// `-ERR wrong number of arguments for 'x' command`.
-pub(crate) fn wrong_arity(command: &str) -> Frame {
-    Frame::error(format!(
-        "ERR wrong number of arguments for '{command}' command"
-    ))
-}
-
-/// `-NOPERM`: the client is not who may do this.
-pub(crate) fn no_permission(command: &str) -> Frame {
-    Frame::error(format!(
-        "NOPERM this user has no permissions to run the '{command}' command"
-    ))
-}
-
 impl Closed {
     /// A client sent a command.
     pub(crate) fn asked(&mut self, client: ClientId, words: &[Bytes]) {
@@ -100,7 +63,7 @@ impl Closed {
             return;
         }
         let words = Words(words);
-        let looks = crate::command::only_looks(words);
+        let looks = super::command::only_looks(words);
         for reply in self.answers(client, words) {
             let answer = Output::Answer { client, reply };
             if looks {

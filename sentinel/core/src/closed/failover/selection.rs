@@ -2,7 +2,10 @@
 
 use std::{cmp::Reverse, net::SocketAddr};
 
-use crate::{closed::Closed, info::Info, mutation::Mutant, node::Node};
+use crate::{
+    closed::{Closed, mutation::Mutant, node::Node},
+    info::Info,
+};
 
 /// What a node has to offer; the greatest claim wins.
 ///

@@ -8,11 +8,11 @@ use std::{
 use duke_resp::Frame;
 
 use crate::{
-    closed::Closed,
+    closed::{Closed, session::Right},
     id::ClientId,
     info::Role,
     output::Output,
-    session::{Right, Words, no_permission, wrong_arity},
+    words::{Words, no_permission, shortened, wrong_arity},
 };
 
 /// Dukes and data nodes a group may have.
@@ -38,7 +38,7 @@ impl Closed {
             ("members" | "recover" | "seed" | "status", _) => wrong_arity(&format!("duke|{sub}")),
             (_, _) => Frame::error(format!(
                 "ERR unknown subcommand '{}'. Try DUKE MEMBERS, NODES, SEED or STATUS.",
-                super::shortened(words.text(1))
+                shortened(words.text(1))
             )),
         }
     }
@@ -68,7 +68,7 @@ impl Closed {
                 ))
             });
             let Some((id, address)) = read else {
-                let word = super::shortened(word);
+                let word = shortened(word);
                 return Frame::error(format!("ERR '{word}' is no member: write <id>@<ip>:<port>"));
             };
             members.insert(id, address);
@@ -99,7 +99,7 @@ impl Closed {
         let mut nodes = BTreeSet::new();
         for index in 2..words.len() {
             let Ok(address) = words.text(index).parse() else {
-                let word = super::shortened(words.text(index));
+                let word = shortened(words.text(index));
                 return Frame::error(format!("ERR '{word}' is no node: write <ip>:<port>"));
             };
             nodes.insert(address);
@@ -236,7 +236,7 @@ impl Closed {
     }
 
     fn node_rows(&self) -> Vec<Frame> {
-        let row = |node: &crate::node::Node| {
+        let row = |node: &crate::closed::node::Node| {
             let state = if node.is_known() && node.down.is_none() {
                 "up"
             } else {

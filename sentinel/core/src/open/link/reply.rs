@@ -2,26 +2,26 @@
 
 use duke_resp::Frame;
 
-use super::{
-    Open,
-    link::{Owner, RECONNECT},
-    master::Master,
-    server::Purpose,
-};
 use crate::{
     id::{LinkId, RequestId},
     link::Wire,
+    open::{
+        Open,
+        link::{Owner, RECONNECT},
+        master::Master,
+        server::Purpose,
+    },
     time::Time,
 };
 
 impl Open {
-    pub(super) fn link_heard(&mut self, link: LinkId, message: &Frame) {
+    pub(crate) fn link_heard(&mut self, link: LinkId, message: &Frame) {
         if let Some(Owner::Ears(name, id)) = self.owners.get(&link).cloned() {
             self.with(&name, |open, master| open.published(master, id, message));
         }
     }
 
-    pub(super) fn replied(&mut self, link: LinkId, request: RequestId, reply: &Frame) {
+    pub(crate) fn replied(&mut self, link: LinkId, request: RequestId, reply: &Frame) {
         let now = self.now;
         match self.owners.get(&link).cloned() {
             Some(Owner::Command(name, id)) => {

@@ -2,12 +2,14 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use super::{Open, master::Master, server::Server};
-use crate::time::Time;
+use crate::{
+    open::{Open, master::Master, server::Server},
+    time::Time,
+};
 
 impl Open {
     /// The replica to promote, by stock's order: lowest priority, most data, lowest run id.
-    pub(super) fn candidate(&self, master: &Master) -> Option<u64> {
+    pub(crate) fn candidate(&self, master: &Master) -> Option<u64> {
         let claim = |server: &&Server| {
             let run_id = &server.info.run_id;
             let unnamed = run_id.is_empty();

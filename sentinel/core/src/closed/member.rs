@@ -6,9 +6,8 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::Closed,
+    closed::{Closed, mutation::Mutant},
     link::{Purpose, Wire},
-    mutation::Mutant,
     output::Output,
     time::Time,
 };

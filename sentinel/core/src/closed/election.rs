@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use crate::{closed::Closed, failover::Failover, mutation::Mutant, time::Time};
+use crate::{
+    closed::{Closed, failover::Failover, mutation::Mutant},
+    time::Time,
+};
 
 /// Dukes that see the same death begin one after the other, so that one of them usually wins.
 const RANK_DELAY: Duration = Duration::from_millis(15);
@@ -119,7 +122,7 @@ impl Closed {
 
     /// Counts the votes of an election in progress.
     pub(crate) fn count_votes(&mut self, epoch: u64, own: u64, until: Time) {
-        let mine = |peer: &&crate::member::Peer| {
+        let mine = |peer: &&crate::closed::member::Peer| {
             peer.vote
                 .as_ref()
                 .is_some_and(|(leader, at)| *leader == self.durable.id && *at == epoch)

@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 
 use duke_resp::Frame;
 
-use crate::{closed::Closed, failover::Failover, info::Role, link::Wire, member::Peer, node::Node};
+use crate::{
+    closed::{Closed, failover::Failover, member::Peer, node::Node},
+    info::Role,
+    link::Wire,
+};
 
 /// Fields in order, all values as text.
 struct Fields(Vec<(&'static str, String)>);

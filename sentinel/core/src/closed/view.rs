@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{closed::Closed, failover::Failover};
+use crate::closed::{Closed, failover::Failover};
 
 /// A Duke's beliefs and intentions at one moment; what it remembers may not be durable yet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

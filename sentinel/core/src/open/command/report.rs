@@ -5,18 +5,18 @@ use std::fmt;
 
 use duke_resp::Frame;
 
-use super::{
-    Open,
-    command::VERSION,
-    master::Master,
-    peer::{Peer, Witness},
-    server::{Purpose, Reconf, Server},
-};
 use crate::{
     info::Role,
     link::Wire,
-    session::Words,
+    open::{
+        Open,
+        command::VERSION,
+        master::Master,
+        peer::{Peer, Witness},
+        server::{Purpose, Reconf, Server},
+    },
     time::{Time, millis},
+    words::Words,
 };
 
 /// The fields of one instance, in order.
@@ -39,7 +39,7 @@ impl Open {
         wire.silent_since().map_or(0, |since| self.age(since))
     }
 
-    pub(super) fn report_master(&self, master: &Master) -> Frame {
+    pub(crate) fn report_master(&self, master: &Master) -> Frame {
         let server = &master.server;
         let mut fields = Fields(Vec::new());
         fields.add("name", &master.name);
@@ -61,7 +61,7 @@ impl Open {
         Frame::Map(fields.0)
     }
 
-    pub(super) fn report_replicas(&self, master: &Master) -> Frame {
+    pub(crate) fn report_replicas(&self, master: &Master) -> Frame {
         let shown = master
             .replicas
             .values()
@@ -132,7 +132,7 @@ impl Open {
         fields.add("role-reported-time", self.age(server.role_since));
     }
 
-    pub(super) fn report_sentinels(&self, master: &Master) -> Frame {
+    pub(crate) fn report_sentinels(&self, master: &Master) -> Frame {
         let told = master.sentinels.values().filter_map(|witness| {
             let peer = self.peers.get(&witness.peer)?;
             Some(self.report_sentinel(master, witness, peer))
@@ -174,7 +174,7 @@ impl Open {
         Frame::Map(fields.0)
     }
 
-    pub(super) fn info_command(&self, words: Words<'_>) -> Frame {
+    pub(crate) fn info_command(&self, words: Words<'_>) -> Frame {
         let wanted: Vec<String> = (1..words.len()).map(|index| words.lower(index)).collect();
         let all = wanted.is_empty()
             || wanted

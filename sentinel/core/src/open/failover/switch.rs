@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use crate::link::State;
-
-use super::{
-    Open,
-    address::Address,
-    event::Level,
-    failover::Failover,
-    master::{Candidacy, Master},
-    server::{Reconf, Server},
+use crate::{
+    link::State,
+    open::{
+        Open,
+        address::Address,
+        event::Level,
+        failover::Failover,
+        master::{Candidacy, Master},
+        server::{Reconf, Server},
+    },
 };
 
 /// How long a master that was reset is left alone. Sentinel: until its timer's next round.
@@ -19,7 +20,7 @@ const LOOK_AWAY: Duration = Duration::from_millis(100);
 impl Open {
     /// The server at `to` is the master from now on, in the config epoch set before. `led` says that
     /// it was this Duke who made it so.
-    pub(super) fn switch(&mut self, master: &mut Master, to: &Address, led: bool) {
+    pub(crate) fn switch(&mut self, master: &mut Master, to: &Address, led: bool) {
         let now = self.now;
         let by_name = self.conf.sentinel.announce_hostnames;
         let payload = format!(
@@ -77,7 +78,7 @@ impl Open {
     }
 
     /// Forgets what was found out about a master, but its settings, epochs and address.
-    pub(super) fn reset(&mut self, master: &mut Master) {
+    pub(crate) fn reset(&mut self, master: &mut Master) {
         let links: Vec<_> = master
             .servers()
             .flat_map(|server| [server.command.link(), server.ears.link()])

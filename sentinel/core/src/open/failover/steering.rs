@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Open, event::Level, failover::Failover, master::Master, server::Purpose};
+use crate::open::{Open, event::Level, failover::Failover, master::Master, server::Purpose};
 
 /// Between two orders to one server.
 const ORDER_PERIOD: Duration = Duration::from_secs(1);
@@ -12,7 +12,7 @@ const LEADERSHIP: Duration = Duration::from_secs(10);
 
 impl Open {
     /// Points replicas at the master that are masters themselves or follow somebody else.
-    pub(super) fn steer(&mut self, master: &mut Master) {
+    pub(crate) fn steer(&mut self, master: &mut Master) {
         let now = self.now;
         if !matches!(master.failover, Failover::Idle | Failover::Following { .. })
             || !master.is_sane(now, self.periods.info)
@@ -57,7 +57,7 @@ impl Open {
     }
 
     /// Tells a server to follow the master.
-    pub(super) fn point(&mut self, master: &mut Master, id: u64) {
+    pub(crate) fn point(&mut self, master: &mut Master, id: u64) {
         let by_name = self.conf.sentinel.announce_hostnames;
         let to = &master.server.address;
         let (host, port) = (to.shown(by_name), to.port.to_string());

@@ -5,12 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use duke_resp::Frame;
 
 use crate::{
-    closed::Closed,
-    config,
-    failover::Failover,
+    closed::{Closed, config, failover::Failover, mutation::Mutant, session::Right},
     id::ClientId,
-    mutation::Mutant,
-    session::{Right, Words, no_permission, wrong_arity},
+    words::{Words, no_permission, shortened, wrong_arity},
 };
 
 /// What anybody may ask.
@@ -45,7 +42,7 @@ impl Closed {
         let known =
             votes || OPEN.contains(&sub.as_str()) || matches!(sub.as_str(), "failover" | "set");
         if !known {
-            let word = super::shortened(words.text(1));
+            let word = shortened(words.text(1));
             return Frame::error(format!(
                 "ERR unknown subcommand '{word}'. Try SENTINEL HELP."
             ));
@@ -148,7 +145,7 @@ impl Closed {
 
     /// Whether enough Dukes are there to agree on a failover, in Sentinel's words.
     fn check_quorum(&self) -> Frame {
-        let up = |peer: &&crate::member::Peer| {
+        let up = |peer: &&crate::closed::member::Peer| {
             peer.down.is_none() && peer.wire.up().is_some() && peer.memory == Some(true)
         };
         let others = self.peers.values().filter(up).count();
@@ -195,13 +192,13 @@ impl Closed {
             let next = index.saturating_add(1);
             let value = words.text(next);
             let unknown = || {
-                let option = super::shortened(words.text(index));
+                let option = shortened(words.text(index));
                 Frame::error(format!(
                     "ERR Unknown option or number of arguments for SENTINEL SET '{option}'"
                 ))
             };
             let invalid = || {
-                let value = super::shortened(value);
+                let value = shortened(value);
                 Frame::error(format!(
                     "ERR Invalid argument '{value}' for SENTINEL SET '{option}'"
                 ))

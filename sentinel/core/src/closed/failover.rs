@@ -16,7 +16,10 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::Closed, election::LAPSE, input::LinkError, link::Purpose, node::Node, output::Output,
+    closed::{Closed, election::LAPSE, node::Node},
+    input::LinkError,
+    link::Purpose,
+    output::Output,
     time::Time,
 };
 
@@ -269,7 +272,7 @@ impl Closed {
         self.withdraw_others(address);
         let old = self.durable.master.replace(address);
         self.switched = self.now;
-        self.candidacy = crate::election::Candidacy::default();
+        self.candidacy = crate::closed::election::Candidacy::default();
         self.agreed_down = false;
         self.formers.remove(&address);
         if let Some(old) = old.filter(|old| *old != address) {
