@@ -25,8 +25,9 @@ use tokio::process::Command;
 use crate::{
     audit,
     build::{self, Programs},
+    debian::package,
     image::{self, Archive},
-    package, place,
+    place,
     process::{self, Identity},
     progress,
 };

@@ -15,17 +15,16 @@ use tokio::process::Command;
 use crate::{
     build::{Programs, short},
     cluster::Machine,
+    debian::pick::{self, Selection},
     place, process, progress,
 };
 
-mod archive;
-mod debian;
+pub(crate) mod archive;
 mod project;
 
-pub use project::ensure as ensure_project;
+pub use project::{ensure as ensure_project, programs};
 
 use archive::{Config, Layer};
-use debian::Selection;
 
 /// The image of the process that holds a pod's namespaces.
 pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.10";
@@ -152,7 +151,7 @@ async fn data_server(server: &Server) -> Result<Archive> {
                 .chain(names.map(|name| (name.clone(), format!("usr/local/bin/{name}"))))
                 .collect::<Vec<_>>(),
         };
-        let mut layer = debian::layer(&selection).await?;
+        let mut layer = pick::layer(&selection).await?;
         layer.merged_usr();
         layer.accounts(family);
         layer.file(
@@ -232,7 +231,7 @@ async fn exporter() -> Result<Archive> {
                 "redis_exporter".to_owned(),
             )],
         };
-        let mut layer = debian::layer(&selection).await?;
+        let mut layer = pick::layer(&selection).await?;
         layer.merged_usr();
         let config = Config {
             entrypoint: &["/redis_exporter"],

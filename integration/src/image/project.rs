@@ -26,25 +26,7 @@ const PROGRAMS: &[&str] = &["pipeline-operator", "duke"];
 /// # Errors
 /// When they do not compile.
 pub async fn ensure() -> Result<Archive> {
-    let target = place::folder(target_folder()?)?;
-    let mut command = Command::new("cargo");
-    process::by_hand(&mut command)
-        .current_dir(place::workspace())
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env("CARGO_TARGET_DIR", &target)
-        .args([
-            "build",
-            "--profile",
-            PROFILE,
-            "--locked",
-            "--target",
-            TARGET,
-        ]);
-    for program in PROGRAMS {
-        command.args(["--package", program]);
-    }
-    progress::step("building the operator and Duke", process::run(&mut command)).await?;
-    let folder = target.join(TARGET).join(PROFILE);
+    let folder = programs().await?;
     let programs: Vec<Vec<u8>> = PROGRAMS
         .iter()
         .map(|program| {
@@ -67,6 +49,32 @@ pub async fn ensure() -> Result<Archive> {
         archive::write(&archive, layer, &config)?;
     }
     Ok(archive)
+}
+
+/// Builds the programs; returns the folder they lie in.
+///
+/// # Errors
+/// When they do not compile.
+pub async fn programs() -> Result<PathBuf> {
+    let target = place::folder(target_folder()?)?;
+    let mut command = Command::new("cargo");
+    process::by_hand(&mut command)
+        .current_dir(place::workspace())
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("CARGO_TARGET_DIR", &target)
+        .args([
+            "build",
+            "--profile",
+            PROFILE,
+            "--locked",
+            "--target",
+            TARGET,
+        ]);
+    for program in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    progress::step("building the operator and Duke", process::run(&mut command)).await?;
+    Ok(target.join(TARGET).join(PROFILE))
 }
 
 /// Below the folder that cargo builds this workspace in.

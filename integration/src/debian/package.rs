@@ -59,6 +59,19 @@ const NEEDED: &[Package] = &[
         name: "mount",
         files: &["/usr/bin/mount", "/bin/mount"],
     },
+    // For the Sentinel tests of Redis and Valkey: their language, and how their sources are packed.
+    Package {
+        name: "tcl",
+        files: &["/usr/bin/tclsh"],
+    },
+    Package {
+        name: "xz-utils",
+        files: &["/usr/bin/xz"],
+    },
+    Package {
+        name: "procps",
+        files: &["/usr/bin/ps", "/bin/ps"],
+    },
     Package {
         name: "tar",
         files: &["/usr/bin/tar", "/bin/tar"],
