@@ -82,6 +82,8 @@ pub(crate) struct Closed {
     pub(crate) switched: Time,
     /// The replication ids of the group's data, as its master last named them.
     pub(crate) lineage: Option<Lineage>,
+    /// Whether it was the present master that named them, not the one before it.
+    pub(crate) lineage_is_present: bool,
     /// Masters of earlier epochs that have not yet been seen following the present one.
     pub(crate) formers: BTreeSet<SocketAddr>,
     /// Whether enough Dukes find the master down.
@@ -129,6 +131,7 @@ impl Closed {
             made: None,
             switched: now,
             lineage: None,
+            lineage_is_present: false,
             formers: BTreeSet::new(),
             agreed_down: false,
             nonce,
@@ -244,6 +247,12 @@ impl Closed {
             let peers = self.peers.values_mut().map(|peer| &mut peer.wire);
             for wire in nodes.chain(peers) {
                 wire.forgive(now, late);
+            }
+            // An order that waited for the disk meanwhile may no longer be right when it leaves.
+            let ordered = self.nodes.values().filter(|node| node.pointing);
+            let ordered: Vec<SocketAddr> = ordered.map(|node| node.address).collect();
+            for address in ordered {
+                self.withdraw(address);
             }
         }
     }

@@ -13,6 +13,9 @@ use thiserror::Error;
 
 use crate::closed::config::{self, MasterSettings};
 
+/// The longest run id that is remembered; servers' have 40 characters.
+const RUN_ID_MAX: usize = 64;
+
 /// What must survive a crash.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Durable {
@@ -32,6 +35,9 @@ pub struct Durable {
     pub leader: String,
     /// The master.
     pub master: Option<SocketAddr>,
+    /// The run id of the master's process; empty if it has not been seen as master yet. Another one at
+    /// its address has lost data, also if it came while this Duke did not run.
+    pub process: String,
     /// The number of Dukes of which a majority is taken.
     pub size: u32,
     /// How many must find the master down.
@@ -102,6 +108,9 @@ impl Durable {
                 self.quorum.max(1)
             ));
         }
+        if !self.process.is_empty() {
+            line(format_args!("duke process {}", self.process));
+        }
         line(format_args!(
             "sentinel config-epoch {group} {}",
             self.config_epoch
@@ -164,6 +173,7 @@ impl Durable {
             ["duke", "size", number] => self.size = number.parse().ok()?,
             ["duke", "quorum", number] => self.quorum = number.parse().ok()?,
             ["duke", "leader", id] => (*id).clone_into(&mut self.leader),
+            ["duke", "process", id] => (*id).clone_into(&mut self.process),
             ["sentinel", "current-epoch", number] => self.current_epoch = number.parse().ok()?,
             ["sentinel", "monitor", _, ip, port, _] => self.master = Some(address(ip, port)?),
             ["sentinel", "config-epoch", _, number] => self.config_epoch = number.parse().ok()?,
@@ -181,6 +191,17 @@ impl Durable {
             _ => return None,
         }
         Some(())
+    }
+}
+
+/// A run id as the state can hold it: nothing, if the server says something else in its place.
+#[must_use]
+pub(crate) fn process_name(run_id: &str) -> String {
+    let is_word = run_id.len() <= RUN_ID_MAX && run_id.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_word {
+        run_id.to_owned()
+    } else {
+        String::new()
     }
 }
 
@@ -205,6 +226,7 @@ mod tests {
             (memory, generation, current_epoch, config_epoch) in any::<(bool, u64, u64, u64)>(),
             (leader_epoch, size, quorum) in any::<(u64, u32, u32)>(),
             leader in "|[0-9a-f]{40}",
+            process in "|[0-9a-f]{40}",
             master in proptest::option::of(any_address()),
             members in proptest::collection::btree_map("[0-9a-f]{40}", any_address(), 0..4),
             nodes in proptest::collection::btree_set(any_address(), 0..4),
@@ -212,7 +234,7 @@ mod tests {
         ) {
             let settings = changed.then(MasterSettings::default);
             let durable = Durable {
-                id, memory, generation, current_epoch, config_epoch, leader_epoch, leader, master,
+                id, memory, generation, current_epoch, config_epoch, leader_epoch, leader, master, process,
                 size, quorum, members, nodes, settings,
             };
             prop_assert_eq!(Durable::read(&durable.print("mymaster")), Ok(durable));

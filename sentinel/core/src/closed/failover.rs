@@ -16,7 +16,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, election::LAPSE, node::Node},
+    closed::{Closed, durable::process_name, election::LAPSE, node::Node},
     input::LinkError,
     link::Purpose,
     output::Output,
@@ -198,7 +198,11 @@ impl Closed {
             self.publish_master("+failover-state-reconf-slaves", "");
             self.durable.config_epoch = epoch;
             self.made = Some((self.durable.generation, epoch));
-            self.switch(address);
+            let process = self
+                .nodes
+                .get(&address)
+                .map(|node| node.info.run_id.clone());
+            self.switch(address, &process.unwrap_or_default());
             self.publish_master("+failover-end", "");
         }
     }
@@ -227,7 +231,7 @@ impl Closed {
 
     /// An order that is still waiting for the disk must not leave once it is no longer meant: its
     /// connection goes with it.
-    fn withdraw(&mut self, address: SocketAddr) {
+    pub(crate) fn withdraw(&mut self, address: SocketAddr) {
         let link = self.nodes.get(&address).and_then(|node| node.wire.up());
         if let Some(link) = link {
             self.overtake(Output::Disconnect { link });
@@ -257,7 +261,7 @@ impl Closed {
 
     /// Somebody else made `address` master.
     pub(crate) fn adopt(&mut self, address: SocketAddr) {
-        self.switch(address);
+        self.switch(address, "");
         self.doubt(address);
         // Which process it was then nobody said. The one that answers first is taken for it: one
         // that restarted since follows nothing.
@@ -266,11 +270,14 @@ impl Closed {
         }
     }
 
-    /// `address` is the master from now on, by what the state already says of epochs and generation.
-    pub(crate) fn switch(&mut self, address: SocketAddr) {
+    /// `address` is the master from now on, by what the state already says of epochs and generation;
+    /// `process` is its run id, if it was this Duke that saw it become master.
+    fn switch(&mut self, address: SocketAddr, process: &str) {
         let group = self.settings.group.clone();
         self.withdraw_others(address);
         let old = self.durable.master.replace(address);
+        self.durable.process = process_name(process);
+        self.lineage_is_present = false;
         self.switched = self.now;
         self.candidacy = crate::closed::election::Candidacy::default();
         self.agreed_down = false;
@@ -293,6 +300,7 @@ impl Closed {
                 node.reborn = false;
                 if node.is_known() && node.is_master() {
                     self.lineage = Some(node.info.lineage.clone());
+                    self.lineage_is_present = true;
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::Closed,
+    closed::{Closed, durable::process_name},
     info::{self, Role},
     link::Purpose,
     time::Time,
@@ -183,6 +183,15 @@ impl Closed {
         }
     }
 
+    /// The master's process was seen at its work.
+    fn remember_process(&mut self, run_id: &str) {
+        let name = process_name(run_id);
+        if !name.is_empty() && self.durable.process != name {
+            self.durable.process = name;
+            self.persist();
+        }
+    }
+
     /// A node answered INFO.
     pub(crate) fn informed(&mut self, address: SocketAddr, reply: &Frame) {
         let Some(text) = reply.as_text() else { return };
@@ -194,7 +203,12 @@ impl Closed {
         };
         let known = std::mem::replace(&mut node.info, read);
         let first = node.informed.is_none() && known.run_id.is_empty();
-        let other_process = !known.run_id.is_empty() && known.run_id != node.info.run_id;
+        let before = if first && master == Some(address) {
+            &self.durable.process
+        } else {
+            &known.run_id
+        };
+        let other_process = !before.is_empty() && *before != node.info.run_id;
         node.informed = Some(now);
         node.pointing = false;
         let changed = known.role.word() != node.info.role.word();
@@ -216,6 +230,9 @@ impl Closed {
         }
         if master == Some(address) && node.is_master() && !node.restarted {
             self.lineage = Some(node.info.lineage.clone());
+            self.lineage_is_present = true;
+            let process = node.info.run_id.clone();
+            self.remember_process(&process);
         }
         if restarted {
             self.publish_node("+reboot", address);

@@ -90,6 +90,7 @@ fn command(world: &mut World, line: &str) {
         ["heal"] => world.heal(),
         ["write", name, bytes] => world.write(name, bytes.parse().unwrap()),
         ["point", name, target] => world.point(name, target),
+        ["promote", name] => world.promote(name),
         ["slow", name, time] => world.slow(name, time_of(time)),
         ["feed"] => world.feed(),
         ["ask", duke, words @ ..] => world.ask(duke, Rights::Operator, words),

@@ -162,9 +162,11 @@ impl Server {
     fn info(&self) -> String {
         let (now, before) = &self.lineage;
         let loading = u8::from(self.loading);
+        let host = self.address.to_string();
+        let host: String = host.chars().filter(char::is_ascii_digit).collect();
         let mut text = format!(
-            "run_id:{}-{}\r\nloading:{loading}\r\nmaster_replid:{now}\r\nmaster_replid2:{before}\r\n",
-            self.address, self.life
+            "run_id:{host:0>32}{:08x}\r\nloading:{loading}\r\nmaster_replid:{now}\r\nmaster_replid2:{before}\r\n",
+            self.life
         );
         let offset = self.offset;
         let Some(master) = self.follows else {

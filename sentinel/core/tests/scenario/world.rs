@@ -371,6 +371,12 @@ impl World {
         self.later(DELAY, Event::Sync { node: address });
     }
 
+    /// Somebody without a Duke's knowledge makes a server master.
+    pub(crate) fn promote(&mut self, name: &str) {
+        let server = self.nodes.get_mut(&Self::node(name)).unwrap();
+        server.lead();
+    }
+
     pub(crate) fn slow(&mut self, name: &str, time: Duration) {
         let duke = self.duke(name).unwrap();
         self.dukes[duke].disk_millis = u64::try_from(time.as_millis()).unwrap();

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, net::SocketAddr};
 
 use crate::{
     closed::{Closed, mutation::Mutant, node::Node},
-    info::Info,
+    info::{Info, Lineage},
 };
 
 /// What a node has to offer; the greatest claim wins.
@@ -50,20 +50,22 @@ impl Closed {
             chosen.map(|node| node.address)
         };
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
+        // It takes writes that nobody else has, perhaps, and lacks those of its successor.
+        let superseded = |node: &Node| self.formers.contains(&node.address) && node.is_master();
+        let left = || fit().filter(|_| self.is_master_given_up());
         best(&mut fit().filter(|node| self.is_current(node)))
             .or_else(|| self.master_in_place())
-            .or_else(|| best(&mut fit().filter(|_| self.is_master_given_up())))
+            .or_else(|| best(&mut left().filter(|node| !superseded(node))))
+            .or_else(|| best(&mut left()))
     }
 
     /// Whether a node could be promoted at all.
     fn is_fit(&self, node: &Node) -> bool {
-        let former = self.formers.contains(&node.address) && node.is_master();
         node.is_known()
             && node.down.is_none()
             && !node.info.loading
             && !node.info.role.is_blank()
             && node.info.priority > 0
-            && !former
             && node.unfit_until.is_none_or(|until| until <= self.now)
             && self.durable.master != Some(node.address)
     }
@@ -86,18 +88,29 @@ impl Closed {
                 // Nobody knows any more what the master had: at least it was in touch with it.
                 _ => !node.info.unsynced,
             };
-        ours && !node.reborn && !self.formers.contains(&node.address)
+        // A former master may have writes of its own until it has taken over the present one's history.
+        let former = self.formers.contains(&node.address) && !self.has_followed(node);
+        ours && !node.reborn && !former
+    }
+
+    /// Whether it follows the present master, and names its very history: they have been in touch, if
+    /// out of this Duke's sight.
+    fn has_followed(&self, node: &Node) -> bool {
+        let follows = |master| node.info.role.follows(master) && !node.info.unsynced;
+        self.durable.master.is_some_and(follows) && self.names_present_history(node)
+    }
+
+    fn names_present_history(&self, node: &Node) -> bool {
+        let named = |lineage: &Lineage| lineage.is_known() && lineage.now == node.info.lineage.now;
+        self.lineage_is_present && self.lineage.as_ref().is_some_and(named)
     }
 
     /// Whether its data is the present master's own: it has been in touch with it since it was told
     /// to follow it, or names its very history.
     fn is_present(&self, node: &Node) -> bool {
         let follows = |master| node.info.role.follows(master) && !node.info.unsynced;
-        let named = |lineage: &crate::info::Lineage| {
-            lineage.is_known() && lineage.now == node.info.lineage.now
-        };
         self.durable.master.is_some_and(follows)
-            || self.lineage.as_ref().is_some_and(named)
+            || self.names_present_history(node)
             || self.mutated(Mutant::IgnoreLineage)
     }
 
