@@ -44,9 +44,9 @@ enum Verb {
         /// The first one.
         #[arg(long, value_parser = seed, default_value = "0")]
         from: u64,
-        /// On so many threads.
-        #[arg(long, default_value_t = 1)]
-        threads: usize,
+        /// On so many threads; all cores when not said.
+        #[arg(long)]
+        threads: Option<usize>,
         /// A rule to break on purpose.
         #[arg(long)]
         mutant: Option<Mutation>,
@@ -85,7 +85,10 @@ fn main() -> Result<ExitCode> {
             from,
             threads,
             mutant,
-        } => swarm(from, seeds, threads.max(1), mutant),
+        } => {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            swarm(from, seeds, threads.unwrap_or(cores).max(1), mutant)
+        }
         Verb::Mutants { seeds, mutant } => mutants(seeds, mutant),
         Verb::Bench { seconds } => bench(seconds),
     }
@@ -171,7 +174,12 @@ fn swarm(from: u64, seeds: u64, threads: usize, mutant: Option<Mutation>) -> Res
         tally.slowest / 1_000,
         begin.elapsed().as_secs_f64()
     )?;
-    writeln!(out, "{} passed, {} failed", tally.passed, tally.failed)?;
+    let word = if tally.failed == 0 { "ok" } else { "FAILED" };
+    writeln!(
+        out,
+        "test result: {word}. {} passed; {} failed",
+        tally.passed, tally.failed
+    )?;
     Ok(code(tally.failed == 0))
 }
 

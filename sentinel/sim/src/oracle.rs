@@ -60,8 +60,8 @@ struct Watch {
     belief: Option<Belief>,
     /// Names of the members it was told of.
     members: BTreeSet<String>,
-    /// The last hello of each other Duke.
-    greetings: BTreeMap<String, (Micros, Epoch)>,
+    /// What each other Duke said in its hellos.
+    greetings: BTreeMap<String, Greetings>,
     /// Masters' epoch it heard of.
     heard: Epoch,
     /// Dukes that told it the past.
@@ -74,7 +74,17 @@ struct Watch {
     targets: BTreeMap<Host, Micros>,
     /// When it came to believe in its master.
     switched: Micros,
+    /// In which epoch it believed in the same master before, if it did.
+    renewed: Option<Epoch>,
     disk: DiskWatch,
+}
+
+/// In which master's epoch another Duke believes, by its hellos, and when it said so last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Greetings {
+    latest: (Micros, Epoch),
+    /// The last one that said otherwise.
+    former: (Micros, Epoch),
 }
 
 /// Since when a disk is busy, and until when it was.
@@ -203,6 +213,12 @@ impl Oracle {
         }
         let next = Belief::of(&view);
         let known = self.watches[duke].belief.replace(next.clone());
+        if let Some(known) = &known
+            && known.configured() != next.configured()
+        {
+            let same = known.master == next.master;
+            self.watches[duke].renewed = same.then(|| known.configured());
+        }
         self.check_progress(duke, known.as_ref(), &next);
         self.check_master(duke, now, known.as_ref(), &next, nodes, history);
         let led = known.as_ref().and_then(|known| known.leads);

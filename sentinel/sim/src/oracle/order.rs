@@ -78,16 +78,25 @@ impl Oracle {
         let epoch = belief.configured();
         let busy = watch.disk.pending > 0 || now - watch.disk.until < BEHIND;
         let slack = if busy { now - watch.disk.since } else { 0 };
-        let elected = self.leaders.get(&epoch) == Some(&belief.id);
+        // The operator may have given the master it made a new beginning meanwhile.
+        let elected = self.leaders.iter().any(|(made, leader)| {
+            let same = self.masters.get(made).copied() == belief.master;
+            *leader == belief.id && (*made == epoch || (made.0 < epoch.0 && same))
+        });
         if elected && now - watch.switched <= LEADERSHIP + slack {
             return true;
         }
-        let agreeing = watch
-            .greetings
-            .values()
-            .filter(|(at, said)| *said == epoch && now - at <= HELLO_LIFE + slack)
-            .count();
-        agreeing + 1 >= self.majority
+        // What waited for the disk was right when it was decided, perhaps before the operator gave the
+        // master a new beginning.
+        let before = watch.renewed.filter(|_| busy);
+        let agrees = |(at, said): (Micros, Epoch)| {
+            (said == epoch || Some(said) == before) && now - at <= HELLO_LIFE + slack
+        };
+        let agreeing = watch.greetings.values().filter(|greetings| {
+            // A hello may have come since, and an old one at that, of a connection that was cut.
+            agrees(greetings.latest) || (busy && agrees(greetings.former))
+        });
+        agreeing.count() + 1 >= self.majority
     }
 
     /// A Duke's disk begins to write.
@@ -117,7 +126,11 @@ impl Oracle {
             if remembers {
                 watch.heard = watch.heard.max(epoch);
             }
-            watch.greetings.insert(id.to_owned(), (now, epoch));
+            let greetings = watch.greetings.entry(id.to_owned()).or_default();
+            if greetings.latest.1 != epoch {
+                greetings.former = greetings.latest;
+            }
+            greetings.latest = (now, epoch);
         }
     }
 

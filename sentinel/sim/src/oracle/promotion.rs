@@ -14,8 +14,9 @@ use std::net::SocketAddr;
 use super::{Belief, Oracle};
 use crate::{
     history::History,
+    network::Host,
     queue::{Micros, SECOND},
-    server::{Server, Witness},
+    server::{Role, Server, Witness},
 };
 
 /// For so long a leader leaves a node alone that did not become master.
@@ -37,6 +38,13 @@ impl Oracle {
             watch.witnesses.retain(|(_, other)| other.node != node);
             watch.witnesses.push((asked, *witness));
         }
+    }
+
+    /// A Duke lost its connection to a node, which may be another process when it is back.
+    pub(crate) fn parted(&mut self, duke: usize, node: Host) {
+        self.watches[duke]
+            .witnesses
+            .retain(|(_, witness)| witness.node != node);
     }
 
     /// A leader chose whom to promote.
@@ -62,6 +70,15 @@ impl Oracle {
             .iter()
             .filter(|(asked, witness)| witness.node != own.node && now - asked < self.trust)
             .map(|(_, witness)| witness)
+            // Who died since has not what it had; whom another leader made master closed all connections.
+            .filter(|witness| {
+                let same = |server: &&Server| {
+                    server.host == witness.node && server.life == witness.life && server.alive
+                };
+                let server = nodes.iter().find(same);
+                server
+                    .is_some_and(|server| server.role != Role::Master || witness.follows.is_none())
+            })
             .filter(|witness| self.is_eligible(duke, now, belief, witness))
             .find_map(|witness| Some((witness.node, history.lacks(own.place, witness.place)?)));
         if let Some((node, write)) = better {

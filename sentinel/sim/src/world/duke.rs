@@ -497,6 +497,10 @@ impl World {
     fn unlink(&mut self, duke: usize, link: LinkId) -> Option<ConnectionId> {
         let id = self.linked(duke, link)?;
         self.dukes[duke].links.retain(|(known, _)| *known != link);
+        if let Some(connection) = self.network.get_mut(id) {
+            let host = connection.ends[1];
+            self.oracle.parted(duke, host);
+        }
         Some(id)
     }
 

@@ -42,7 +42,10 @@ impl World {
                     self.leave_master(node, id);
                     self.seek_master(node);
                 }
-                Link::Copying(id) if self.now - server.heard > timeout.max(4 * SECOND) => {
+                // Whoever answered nothing yet may have died before it could, and its host with it.
+                Link::Connecting(id) | Link::Copying(id)
+                    if self.now - server.heard > timeout.max(4 * SECOND) =>
+                {
                     self.leave_master(node, id);
                 }
                 Link::Up(id) => self.send(id, 1, Message::Acknowledge),

@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use super::{Event, World};
 use crate::{
     queue::{MILLI, SECOND},
-    server::{Change, Role},
+    server::{Change, Role, Server, nowhere},
 };
 
 /// Between two looks at the group.
@@ -83,11 +83,28 @@ impl World {
         }
         let unreached = self.options.dukes - reached.len();
         let majority = self.options.majority();
-        if remembering + unreached < majority && reached.len() >= majority {
+        let brainless = remembering + unreached < majority;
+        if (brainless || self.is_orphaned()) && reached.len() >= majority {
             self.seed(&reached);
         } else {
             self.operator.leaderless = None;
         }
+    }
+
+    /// Whether every server there is was started anew and follows nothing: Dukes promote none of these
+    /// but the master itself.
+    fn is_orphaned(&self) -> bool {
+        let mut living = self
+            .nodes
+            .iter()
+            .filter(|server| server.alive && !self.lost[server.host]);
+        let blank = |server: &Server| matches!(server.role, Role::Replica { master, .. } if master == nowhere());
+        let master = self.believed_master();
+        let serves = master.is_some_and(|master| {
+            let server = &self.nodes[master];
+            server.alive && !self.lost[server.host]
+        });
+        !serves && living.clone().next().is_some() && living.all(blank)
     }
 
     /// Tells a Duke who belongs to the group, if it has not been told.

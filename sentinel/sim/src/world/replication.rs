@@ -28,6 +28,7 @@ impl World {
             return;
         }
         let id = self.connect(Kind::Replication, host, to);
+        self.nodes[node].heard = self.now;
         self.link(node, Link::Connecting(id));
     }
 
