@@ -16,6 +16,8 @@ pub(crate) enum Role {
         host: String,
         /// The port.
         port: u16,
+        /// Both together, if the host is no name. It is compared at every turn.
+        address: Option<SocketAddr>,
         /// Whether it is in touch with it.
         link_up: bool,
     },
@@ -38,12 +40,7 @@ impl Role {
 
     /// Whether it follows `master`.
     pub(crate) fn follows(&self, master: SocketAddr) -> bool {
-        match self {
-            Self::Replica { host, port, .. } => {
-                *port == master.port() && host.parse::<IpAddr>() == Ok(master.ip())
-            }
-            Self::Unknown | Self::Master => false,
-        }
+        matches!(self, Self::Replica { address: Some(address), .. } if *address == master)
     }
 }
 
@@ -131,6 +128,7 @@ pub(crate) fn read(text: &[u8]) -> Info {
     info.role = match role {
         "master" => Role::Master,
         "slave" => Role::Replica {
+            address: host.parse::<IpAddr>().ok().map(|ip| (ip, port).into()),
             host,
             port,
             link_up,

@@ -164,6 +164,15 @@ impl Closed {
         if !self.durable.memory {
             return;
         }
+        let due: Vec<String> = self
+            .peers
+            .values()
+            .filter(|peer| peer.wire.up().is_some() && peer.next_hello <= self.now)
+            .map(|peer| peer.id.clone())
+            .collect();
+        if due.is_empty() {
+            return;
+        }
         let hello = Hello {
             address,
             id: self.durable.id.clone(),
@@ -174,12 +183,6 @@ impl Closed {
             generation: self.durable.generation,
         };
         let text = hello.print();
-        let due: Vec<String> = self
-            .peers
-            .values()
-            .filter(|peer| peer.wire.up().is_some() && peer.next_hello <= self.now)
-            .map(|peer| peer.id.clone())
-            .collect();
         let next = self.now.after(HELLO_PERIOD);
         for id in due {
             self.ask_peer(

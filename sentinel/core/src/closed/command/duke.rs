@@ -249,6 +249,7 @@ impl Closed {
                     host,
                     port,
                     link_up,
+                    ..
                 } => (
                     "replica",
                     host.clone(),

@@ -105,6 +105,7 @@ impl Closed {
                 host,
                 port,
                 link_up,
+                ..
             } => (if *link_up { "ok" } else { "err" }, host.clone(), *port),
             Role::Unknown | Role::Master => ("err", "?".to_owned(), 0),
         };
