@@ -18,14 +18,31 @@ pub(crate) struct Errands {
     done: mpsc::UnboundedSender<Input>,
     /// Scripts that can still be ended.
     scripts: HashMap<ScriptId, oneshot::Sender<()>>,
+    /// Held by every script that runs.
+    running: mpsc::Sender<()>,
+}
+
+/// The scripts that run, for whoever waits for their end.
+#[derive(Debug)]
+pub(crate) struct Scripts(mpsc::Receiver<()>);
+
+impl Scripts {
+    /// Returns when none runs any more and none can be started.
+    pub(crate) async fn ended(mut self) {
+        // Nothing is ever sent: the channel closes with the last sender.
+        while self.0.recv().await.is_some() {}
+    }
 }
 
 impl Errands {
-    pub(crate) fn new(done: mpsc::UnboundedSender<Input>) -> Self {
-        Self {
+    pub(crate) fn new(done: mpsc::UnboundedSender<Input>) -> (Self, Scripts) {
+        let (running, scripts) = mpsc::channel(1);
+        let errands = Self {
             done,
             scripts: HashMap::new(),
-        }
+            running,
+        };
+        (errands, Scripts(scripts))
     }
 
     /// Whether a file can be run.
@@ -65,8 +82,9 @@ impl Errands {
         self.scripts.retain(|_, kill| !kill.is_closed());
         let (kill, killed) = oneshot::channel();
         self.scripts.insert(script, kill);
-        let done = self.done.clone();
+        let (done, running) = (self.done.clone(), self.running.clone());
         tokio::spawn(async move {
+            let _running = running;
             let end = run(script, &words, killed, &done).await;
             drop(done.send(Input::ScriptEnded { script, end }));
         });
@@ -135,7 +153,7 @@ mod tests {
 
     async fn outcome(words: &[&str], kill: bool) -> ScriptEnd {
         let (done, mut inputs) = mpsc::unbounded_channel();
-        let mut errands = Errands::new(done);
+        let (mut errands, _scripts) = Errands::new(done);
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         errands.run(ScriptId(7), words);
         loop {
@@ -171,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn hosts_and_files_are_looked_up() {
         let (done, mut inputs) = mpsc::unbounded_channel();
-        let errands = Errands::new(done);
+        let (errands, _scripts) = Errands::new(done);
         errands.resolve("localhost".to_owned());
         let Some(Input::Resolved { address, .. }) = inputs.recv().await else {
             panic!("nothing was resolved");

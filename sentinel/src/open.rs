@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::client::{Numbers, accept};
 use crate::driver::{Driver, Sources};
-use crate::errand::{Errands, is_executable};
+use crate::errand::{Errands, Scripts, is_executable};
 use crate::listener::listen;
 use crate::log;
 use crate::run::{EVENTS_MAX, RunError, places};
@@ -26,7 +26,7 @@ pub(crate) fn assemble(
     path: &Path,
     text: &str,
     added: &[String],
-) -> Result<(impl Future<Output = ()>, Option<PathBuf>), RunError> {
+) -> Result<(impl Future<Output = ()>, Option<PathBuf>, Scripts), RunError> {
     let mut conf = Conf::read(text, added).map_err(RunError::Conf)?;
     refuse_tls(&conf.server)?;
     // Before the folder is entered: the path may be relative to where we were started.
@@ -77,13 +77,8 @@ pub(crate) fn assemble(
     info!(port = conf.server.port, "started");
     let store = Store::start(path, Form::Plain, durable_sender);
     let engine = Engine::open(conf, rand::random(), Time::default());
-    let driver = Driver::new(
-        engine,
-        store,
-        None,
-        link_sender,
-        Errands::new(errand_sender),
-    );
+    let (errands_of_driver, scripts) = Errands::new(errand_sender);
+    let driver = Driver::new(engine, store, None, link_sender, errands_of_driver);
     let running = async move {
         // Without a port nobody holds a sender; the driver must not take that for its end.
         let _open = client_sender;
@@ -97,7 +92,7 @@ pub(crate) fn assemble(
             .await;
         info!(?ended, "ended");
     };
-    Ok((running, pidfile))
+    Ok((running, pidfile, scripts))
 }
 
 fn refuse_tls(server: &ServerConf) -> Result<(), RunError> {

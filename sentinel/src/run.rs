@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use duke_core::conf::{self, ConfError};
 use duke_core::config::{self, ConfigError, Settings};
@@ -15,6 +16,7 @@ use duke_core::{Durable, DurableError, Engine, Secrets, Time};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::client::{Numbers, accept};
@@ -30,6 +32,8 @@ use crate::{log, open};
 pub(crate) const EVENTS_MAX: usize = 1024;
 /// Files Duke needs besides those of its clients: links, state, listeners.
 const RESERVED_FILES: usize = 64;
+/// How long scripts that run may keep Duke from ending. Stock leaves them behind at once.
+const SCRIPTS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why Duke could not start.
 #[derive(Debug, Error)]
@@ -124,11 +128,15 @@ pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
         }
         return Ok(());
     }
-    let (driver, pidfile) = open::assemble(config, &text, lines)?;
+    let (driver, pidfile, scripts) = open::assemble(config, &text, lines)?;
     tokio::select! {
         _ = terminate.recv() => info!(signal = "SIGTERM", "ended"),
         _ = interrupt.recv() => info!(signal = "SIGINT", "ended"),
         () = driver => {}
+    }
+    // Half a notification helps nobody.
+    if timeout(SCRIPTS_PATIENCE, scripts.ended()).await.is_err() {
+        warn!("left scripts running");
     }
     if let Some(pidfile) = pidfile {
         // Whoever removed it already wanted the same.
@@ -190,7 +198,7 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
         .ready_port
         .map(|port| Ready::new(settings.bind.clone(), port));
     let engine = Engine::new(settings, secrets, kept, rand::random(), Time::default());
-    let errands_of_driver = Errands::new(errand_sender);
+    let (errands_of_driver, _no_scripts) = Errands::new(errand_sender);
     let driver = Driver::new(engine, store, ready, link_sender, errands_of_driver);
     Ok(async move {
         let ended = driver

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -28,6 +29,9 @@ const SIDE_BY_SIDE: usize = 2;
 /// the sentinel's when a script has lost its parent to it; and it stays to bury orphans, as process 1 must.
 const INSIDE: &str = "for fd in /proc/self/fd/*; do fd=${fd##*/}; [ $fd -lt 3 ] || eval \"exec $fd>&-\"; done; \
                       ip link set lo up && tclsh tests/sentinel/run.tcl \"$@\"; exit $?";
+
+/// What the tests printed, in a run's folder.
+const OUTPUT: &str = "output";
 
 /// What is run.
 #[derive(Debug, Clone, Args)]
@@ -196,8 +200,11 @@ impl Run {
             fs::remove_dir_all(&self.folder)
                 .with_context(|| format!("removing {}", self.folder.display()))?;
         } else {
-            let logs = self.folder.join("tests/sentinel/tmp");
-            progress::say(&format!("{}: see {}", self.name, logs.display()));
+            progress::say(&format!(
+                "{}: see {} and the logs below tests/sentinel/tmp beside it",
+                self.name,
+                self.folder.join(OUTPUT).display()
+            ));
         }
         Ok(outcome)
     }
@@ -220,8 +227,12 @@ impl Run {
             .context("starting the tests: unshare, tclsh and root are needed")?;
         let output = child.stdout.take().context("its output is piped")?;
         let mut lines = BufReader::new(output).lines();
+        let path = self.folder.join(OUTPUT);
+        let mut copy =
+            fs::File::create(&path).with_context(|| format!("making {}", path.display()))?;
         let mut outcome = Outcome::default();
         while let Some(line) = lines.next_line().await.context("reading its output")? {
+            writeln!(copy, "{line}").with_context(|| format!("writing {}", path.display()))?;
             if outcome.read(&line) {
                 progress::say(&format!("{}: {line}", self.name));
             }

@@ -16,6 +16,8 @@ mod process;
 mod wire;
 mod world;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::world::{Kind, World, wait_for};
 
 use Kind::{Duke, Stock};
@@ -97,6 +99,38 @@ fn a_restarted_duke_remembers_its_group() {
     assert_eq!(duke.master_port(), Some(new), "before it heard of anybody");
     let others = duke.master_field("num-other-sentinels");
     assert_eq!(others.as_deref(), Some("2"), "they stand in its file");
+}
+
+#[test]
+fn a_script_under_way_is_not_left_behind() {
+    let mut world = World::new("script", &[Duke]);
+    world.settled();
+    let (begun, go_on, done) = (
+        world.folder().join("begun"),
+        world.folder().join("go-on"),
+        world.folder().join("done"),
+    );
+    let script = world.folder().join("script.sh");
+    let text = format!(
+        "#!/bin/sh\ntouch {}\nuntil [ -e {} ]; do sleep 0.01; done\ntouch {}\n",
+        begun.display(),
+        go_on.display(),
+        done.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let line = format!("sentinel notification-script lake {}\n", script.display());
+    let duke = &mut world.sentinels[0];
+    duke.restart_with(&line);
+    wait_for("its settings to be changed", || {
+        duke.ask(&["SENTINEL", "SET", "lake", "quorum", "1"])
+            .is_ok()
+    });
+    wait_for("the script to begin", || begun.exists());
+    duke.process.signal("TERM");
+    std::fs::write(&go_on, "").unwrap();
+    duke.process.wait();
+    assert!(done.exists(), "it ended before Duke did");
 }
 
 #[test]

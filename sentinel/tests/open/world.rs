@@ -147,6 +147,14 @@ impl Sentinel {
         self.process = Self::spawn(self.kind, &self.conf);
     }
 
+    /// The same, with another line in the file.
+    pub(crate) fn restart_with(&mut self, line: &str) {
+        self.process.kill();
+        let text = fs::read_to_string(&self.conf).unwrap();
+        fs::write(&self.conf, text + line).unwrap();
+        self.process = Self::spawn(self.kind, &self.conf);
+    }
+
     pub(crate) fn ask(&self, words: &[&str]) -> Result<Frame> {
         ask(self.port, words)
     }
