@@ -25,9 +25,9 @@ use crate::store::{Store, Written};
 
 /// How long a connection attempt may take; a lost first packet alone costs a second.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(1500);
-/// Requests taken while a state waits to become durable. Beyond it clients wait in their sockets,
-/// so a disk that hangs cannot make answers pile up without bound.
-const HELD_REQUESTS_MAX: usize = 4096;
+/// Outputs that may wait for a state to become durable. Beyond it clients wait in their sockets, so a
+/// disk that hangs cannot make answers pile up without bound.
+const HELD_MAX: usize = 4096;
 
 /// Everything the driver listens to.
 #[derive(Debug)]
@@ -54,8 +54,6 @@ pub(crate) struct Driver {
     dropped: Vec<ClientId>,
     /// The clock's zero.
     begin: Instant,
-    persisting: Option<u64>,
-    held_requests: usize,
 }
 
 struct Client {
@@ -90,8 +88,6 @@ impl Driver {
             links: HashMap::new(),
             dropped: Vec::new(),
             begin: Instant::now(),
-            persisting: None,
-            held_requests: 0,
         }
     }
 
@@ -114,7 +110,7 @@ impl Driver {
                 armed = deadline;
                 timer.as_mut().reset(deadline);
             }
-            let taking = self.held_requests < HELD_REQUESTS_MAX;
+            let taking = self.engine.held() < HELD_MAX;
             tokio::select! {
                 biased;
                 () = &mut timer, if deadline.is_some() => {
@@ -148,17 +144,9 @@ impl Driver {
 
     fn written(&mut self, written: Written) {
         match written {
-            Written::Durable(sequence) => self.acknowledge(sequence),
+            Written::Durable(sequence) => self.handle(Input::Persisted { sequence }),
             Written::Failed(sequence) => self.handle(Input::PersistFailed { sequence }),
         }
-    }
-
-    fn acknowledge(&mut self, sequence: u64) {
-        if self.persisting.is_some_and(|last| last <= sequence) {
-            self.persisting = None;
-            self.held_requests = 0;
-        }
-        self.handle(Input::Persisted { sequence });
     }
 
     fn link_event(&mut self, event: LinkEvent) {
@@ -202,7 +190,6 @@ impl Driver {
         match event {
             ClientEvent::Asked { client, words } => {
                 if self.clients.contains_key(&client) {
-                    self.held_requests += usize::from(self.persisting.is_some());
                     self.handle(Input::Asked { client, words });
                 }
             }
@@ -281,10 +268,7 @@ impl Driver {
                 }
             }
             Output::LogLevel(level) => crate::log::set(level),
-            Output::Persist { sequence, text } => {
-                self.persisting = Some(sequence);
-                self.store.save(sequence, text);
-            }
+            Output::Persist { sequence, text } => self.store.save(sequence, text),
             Output::Protocol { client, protocol } => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.protocol = protocol;

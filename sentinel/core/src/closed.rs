@@ -196,6 +196,10 @@ impl Closed {
         self.outbox.next()
     }
 
+    pub(crate) fn held(&self) -> usize {
+        self.outbox.held()
+    }
+
     /// When [`Closed::tick`] must be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.due

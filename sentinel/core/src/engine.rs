@@ -63,6 +63,16 @@ impl Engine {
         }
     }
 
+    /// How many outputs wait for a state to become durable. A driver that takes no more requests beyond a
+    /// bound of its own keeps a disk that hangs from filling the memory.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match &self.0 {
+            Rules::Closed(closed) => closed.held(),
+            Rules::Open(open) => open.held(),
+        }
+    }
+
     /// Takes one thing that happened.
     pub fn handle(&mut self, now: Time, input: Input) {
         match &mut self.0 {

@@ -131,6 +131,8 @@ pub(crate) struct Open {
     saving: VecDeque<(u64, ClientId)>,
     /// Clients that go once they have been answered.
     leaving: Vec<ClientId>,
+    /// The last state could not be written.
+    save_fails: bool,
     /// Simulated failures: after the election, after the promotion.
     crash_elected: bool,
     crash_promoted: bool,
@@ -165,6 +167,7 @@ impl Open {
             files: BTreeMap::new(),
             saving: VecDeque::new(),
             leaving: Vec::new(),
+            save_fails: false,
             crash_elected: false,
             crash_promoted: false,
             rng,
@@ -229,6 +232,10 @@ impl Open {
         self.touched.insert(name.to_owned());
     }
 
+    pub(crate) fn held(&self) -> usize {
+        self.outbox.held()
+    }
+
     /// Takes one thing that happened.
     pub(crate) fn handle(&mut self, now: Time, input: Input) {
         self.pass(now);
@@ -237,7 +244,11 @@ impl Open {
             Input::Checked { path, executable } => {
                 self.files.insert(path, executable);
                 self.resume();
-                self.files.clear();
+                // A command that names two files waits for the other one still.
+                let waits = |session: &Session| !session.backlog.is_empty();
+                if !self.sessions.values().any(waits) {
+                    self.files.clear();
+                }
             }
             Input::Joined { client, address } => {
                 let session = Session::new(address, now, self.users.newcomer());

@@ -72,6 +72,11 @@ impl Outbox {
         self.writing = writing;
     }
 
+    /// How much waits for the disk.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     pub(crate) fn is_durable(&self, sequence: u64) -> bool {
         self.durable >= sequence
     }

@@ -339,3 +339,106 @@ fn nobody_is_sent_to_a_master_that_a_crash_could_make_us_forget() {
     let place = Frame::Array(["10.0.0.2", "6379"].map(Frame::bulk).to_vec());
     assert_eq!(stage.answers(), [place]);
 }
+
+#[test]
+fn masters_are_not_listed_before_a_switch_is_written_either() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    stage.ask(&format!(
+        "PUBLISH __sentinel__:hello 10.0.1.2,26379,{OTHER},3,lake,10.0.0.2,6379,3"
+    ));
+    stage.ask("SENTINEL MASTERS");
+    assert_eq!(stage.answers(), [Frame::Integer(1)], "of the hello alone");
+    stage.written();
+    assert_eq!(stage.answers().len(), 1);
+}
+
+#[test]
+fn a_hello_cannot_write_lines_into_the_file() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    let third = "3".repeat(40);
+    for host in [
+        "10.0.1.3\nsentinel client-reconfig-script lake /s/evil",
+        "host.invalid",
+        "",
+    ] {
+        let hello = format!("{host},26379,{third},9,lake,10.0.0.2,6379,9");
+        let words = ["PUBLISH", "__sentinel__:hello", &hello];
+        stage.tell(Input::Asked {
+            client: CLIENT,
+            words: words
+                .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+                .to_vec(),
+        });
+        assert_eq!(stage.answers(), [Frame::Integer(1)], "{host}");
+        assert!(stage.file().is_none(), "{host}: nothing changed");
+    }
+}
+
+#[test]
+fn two_scripts_are_set_at_once() {
+    let text = format!("{LAKE}sentinel deny-scripts-reconfig no\n");
+    let mut stage = Stage::new(&text);
+    stage.written();
+    stage.ask("SENTINEL SET lake notification-script /s/a client-reconfig-script /s/b");
+    for path in ["/s/a", "/s/b"] {
+        let path = path.to_owned();
+        stage.tell(Input::Checked {
+            path,
+            executable: true,
+        });
+    }
+    stage.written();
+    assert_eq!(stage.answers(), [Frame::ok()]);
+    let checks = |output: &&Output| matches!(output, Output::Check { .. });
+    let count = stage.wanted.iter().filter(checks).count();
+    assert!(count <= 3, "each file is looked at once, but {count} times");
+}
+
+#[test]
+fn a_hanging_disk_keeps_nobody_from_the_events() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    let voter = ClientId(2);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 2));
+    stage.tell(Input::Joined {
+        client: voter,
+        address,
+    });
+    let line = format!("SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 5 {OTHER}");
+    stage.tell(Input::Asked {
+        client: voter,
+        words: line
+            .split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
+            .collect(),
+    });
+    assert!(stage.file().is_some(), "the disk has something to do");
+    stage.ask("HELLO 3");
+    stage.ask("SUBSCRIBE +switch-master");
+    assert_eq!(stage.answers().len(), 2);
+}
+
+#[test]
+fn a_master_that_is_monitored_again_gets_no_second_vote_of_an_epoch() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    let ask = |stage: &mut Stage, leader: &str| {
+        stage.ask(&format!(
+            "SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 7 {leader}"
+        ));
+        stage.written();
+        let answers = stage.answers();
+        answers[0].as_array().unwrap()[1].clone()
+    };
+    assert_eq!(ask(&mut stage, OTHER), Frame::bulk(OTHER));
+    stage.ask("SENTINEL REMOVE lake");
+    stage.written();
+    stage.ask("SENTINEL MONITOR lake 10.0.0.1 6379 2");
+    stage.written();
+    assert_eq!(stage.answers(), [Frame::ok(), Frame::ok()]);
+    let third = "3".repeat(40);
+    let vote = ask(&mut stage, &third);
+    assert_ne!(vote, Frame::bulk(third), "it gave its vote of epoch 7");
+}

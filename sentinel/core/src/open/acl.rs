@@ -153,6 +153,13 @@ impl User {
                     .ok_or("The password you are trying to remove from the user does not exist")?;
                 self.passwords.remove(known);
             }
+            "~" | "%" | "&"
+                if rest
+                    .bytes()
+                    .any(|byte| byte.is_ascii_whitespace() || byte == 0) =>
+            {
+                return Err("Syntax error");
+            }
             "~" | "%" => self.keys.push(rule.to_owned()),
             "&" => self.channels.push(rule.to_owned()),
             "+" | "-" => {

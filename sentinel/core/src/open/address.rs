@@ -12,6 +12,19 @@ pub(crate) struct Address {
     pub(crate) port: u16,
 }
 
+/// The longest name a host may have.
+const HOST_BYTES_MAX: usize = 253;
+
+/// Whether somebody else's word for a host may be believed and written down: an address, or, where names
+/// may stand, a name.
+pub(crate) fn is_host(text: &str, names: bool) -> bool {
+    let is_name = || {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.bytes().all(allowed)
+    };
+    crate::conf::ip(text).is_some() || (names && is_name())
+}
+
 impl Address {
     pub(crate) fn new(host: &str, port: u16, ip: Option<IpAddr>) -> Self {
         Self {

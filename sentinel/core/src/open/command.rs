@@ -51,7 +51,8 @@ pub(crate) const VERSION: &str = "7.2.0";
 /// need not wait for the disk.
 pub(super) fn only_looks(words: Words<'_>) -> bool {
     match words.lower(0).as_str() {
-        "auth" | "client" | "command" | "info" | "ping" | "role" | "hello" | "acl" => true,
+        "auth" | "client" | "command" | "info" | "ping" | "role" | "hello" | "acl"
+        | "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" => true,
         "sentinel" => sentinel::only_looks(words),
         _ => false,
     }
@@ -282,7 +283,8 @@ impl Open {
         }
         if let Some(protocol) = protocol {
             session.typed = protocol == Protocol::Resp3;
-            self.emit(Output::Protocol { client, protocol });
+            // How answers are written promises nothing: it waits for no disk, nor does what follows it.
+            self.tell(Output::Protocol { client, protocol });
         }
         let typed = self
             .sessions

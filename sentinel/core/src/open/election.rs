@@ -47,7 +47,14 @@ impl Open {
         if due > self.now {
             return;
         }
-        let able = self.candidate(master).is_some() && self.reachable(master) >= master.majority();
+        if self.save_fails {
+            // Perhaps it can be written again.
+            self.save();
+        }
+        // Who cannot write could promise nothing; the others are only kept waiting.
+        let able = !self.save_fails
+            && self.candidate(master).is_some()
+            && self.reachable(master) >= master.majority();
         if able {
             self.stand(master);
         } else {
@@ -144,7 +151,7 @@ impl Open {
         let durable = self.outbox.is_durable(own);
         let votes = mine.saturating_add(usize::from(durable));
         let lapsed = self.now.since(until) > LAPSE;
-        if votes >= master.majority().max(master.quorum()) && !lapsed {
+        if votes >= master.majority().max(master.quorum()) && durable && !lapsed {
             return self.begin_selection(master, epoch);
         }
         let all = told().count() >= self.reachable(master).saturating_sub(1);

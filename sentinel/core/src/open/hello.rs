@@ -5,7 +5,7 @@
 
 use super::{
     Open,
-    address::Address,
+    address::{Address, is_host},
     event::Level,
     master::Master,
     peer::{Peer, Witness},
@@ -16,6 +16,9 @@ use duke_resp::Frame;
 
 /// Where sentinels tell each other of themselves.
 pub(crate) const CHANNEL: &str = "__sentinel__:hello";
+
+/// As long as so much waits for the disk, no hello is added to it.
+const HELD_MAX: usize = 256;
 
 /// One hello: `ip,port,id,epoch,name,master-ip,master-port,config-epoch`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,11 +61,24 @@ impl Hello {
     }
 }
 
+/// Whether it can be a sentinel's id: stock's have forty hexadecimal digits.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 impl Open {
     /// Says hello on all channels whose turn it is, and to all sentinels.
     pub(crate) fn greet(&mut self, master: &mut Master) {
         let now = self.now;
         let next = now.after(self.periods.publish);
+        if self.outbox.held() > HELD_MAX {
+            // The disk hangs: what is said waits for it, and need not be said twice.
+            let servers = master.servers_mut().map(|server| &mut server.next_hello);
+            servers.for_each(|due| *due = (*due).max(next));
+            let witnesses = master.sentinels.values_mut();
+            witnesses.for_each(|witness| witness.next_hello = witness.next_hello.max(next));
+            return;
+        }
         let by_name = self.conf.sentinel.announce_hostnames;
         let due: Vec<u64> = master
             .servers()
@@ -171,6 +187,18 @@ impl Open {
     /// Takes what another sentinel said in its hello.
     pub(crate) fn hear(&mut self, master: &mut Master, hello: &Hello) {
         let now = self.now;
+        let names = self.conf.sentinel.resolve_hostnames;
+        let sound = is_host(&hello.host, names)
+            && is_host(&hello.master_host, names)
+            && is_id(&hello.id)
+            && hello.master_port != 0;
+        if !sound {
+            tracing::warn!(
+                ?hello,
+                "ignored a hello with an address that cannot be one here"
+            );
+            return;
+        }
         let ip = self.resolve(&hello.host);
         let address = Address::new(&hello.host, hello.port, ip);
         self.meet(master, &hello.id, &address);

@@ -7,7 +7,7 @@ use duke_resp::Frame;
 
 use super::{
     Open,
-    address::Address,
+    address::{Address, is_host},
     event::Level,
     master::Master,
     server::{Purpose, Reconf, Server},
@@ -256,7 +256,11 @@ impl Open {
     fn find_replicas(&mut self, master: &mut Master) {
         let by_name = self.conf.sentinel.announce_hostnames;
         let mut found = false;
+        let names = self.conf.sentinel.resolve_hostnames;
         for (host, port) in master.server.info.replicas.clone() {
+            if !is_host(&host, names) {
+                continue;
+            }
             let ip = self.resolve(&host);
             let address = Address::new(&host, port, ip);
             let known = master.servers().any(|server| server.address.same(&address));

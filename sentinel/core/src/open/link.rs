@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use duke_resp::Bytes;
 
-use super::{Open, master::Master, server::Purpose, timer::Sleeper};
+use super::{
+    Open,
+    master::Master,
+    server::{Purpose, Server},
+    timer::Sleeper,
+};
 use crate::{
     id::{LinkId, RequestId},
     input::LinkError,
@@ -395,6 +400,16 @@ impl Open {
     }
 
     /// Closes a connection whose owner knows already.
+    /// Ends the connections to a server that is no longer watched.
+    pub(super) fn part(&mut self, server: &Server) {
+        for link in [server.command.link(), server.ears.link()]
+            .into_iter()
+            .flatten()
+        {
+            self.forget(link);
+        }
+    }
+
     pub(super) fn forget(&mut self, link: LinkId) {
         self.locals.remove(&link);
         if self.owners.remove(&link).is_some() {

@@ -179,6 +179,7 @@ impl Open {
 
     pub(super) fn saved(&mut self, sequence: u64) {
         self.outbox.set_writing(false);
+        self.save_fails = false;
         self.outbox.acknowledge(sequence);
         self.settle_saving(sequence, &Frame::ok());
         // A candidate's own vote may be on disk now.
@@ -192,6 +193,7 @@ impl Open {
 
     pub(super) fn save_failed(&mut self, sequence: u64) {
         self.outbox.set_writing(false);
+        self.save_fails = true;
         let failed = Frame::error("ERR Failed to save config file. Check server logs.");
         self.settle_saving(sequence, &failed);
     }

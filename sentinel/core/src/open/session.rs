@@ -7,7 +7,7 @@ use std::{
 
 use duke_resp::{Bytes, Frame};
 
-use super::{Open, command::Reply};
+use super::{Open, command::Reply, master::Master};
 use crate::{id::ClientId, output::Output, time::Time, words::Words};
 
 /// Commands of one client that may wait for an earlier one of its own.
@@ -102,9 +102,18 @@ impl Open {
     /// Whether a command asks for a master that is not on disk yet. Who is told of it writes there: if
     /// this Duke forgot it in a crash, another might be promoted beside it.
     fn tells_too_early(&self, words: Words<'_>) -> bool {
-        let discovers = words.lower(0) == "sentinel" && words.lower(1).ends_with("-addr-by-name");
-        let master = self.masters.get(words.text(2)).filter(|_| discovers);
-        master.is_some_and(|master| !self.outbox.is_durable(master.switch_saved))
+        if words.lower(0) != "sentinel" {
+            return false;
+        }
+        let early = |master: &Master| !self.outbox.is_durable(master.switch_saved);
+        match words.lower(1).as_str() {
+            "masters" | "primaries" => self.masters.values().any(|master| early(master)),
+            "master" | "primary" | "get-master-addr-by-name" | "get-primary-addr-by-name" => self
+                .masters
+                .get(words.text(2))
+                .is_some_and(|master| early(master)),
+            _ => false,
+        }
     }
 
     /// Goes on with clients whose commands waited for something.

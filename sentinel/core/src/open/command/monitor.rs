@@ -58,6 +58,10 @@ impl Open {
         conf.failover_timeout = self.periods.failover_timeout;
         let name = name.to_owned();
         self.watch(&name, conf);
+        if let Some(master) = self.masters.get_mut(&name) {
+            // It may have been watched before, and voted about in any epoch until now.
+            master.leader_epoch = self.conf.sentinel.current_epoch;
+        }
         let sequence = self.save();
         self.with(&name, |open, master| {
             let payload = format!("{} quorum {quorum}", open.at_master(master));
@@ -72,12 +76,7 @@ impl Open {
         };
         self.master_event(&master, Level::Warning, "-monitor");
         for server in master.servers() {
-            for link in [server.command.link(), server.ears.link()]
-                .into_iter()
-                .flatten()
-            {
-                self.forget(link);
-            }
+            self.part(server);
         }
         for witness in master.sentinels.values() {
             self.leave_peer(name, witness.peer);

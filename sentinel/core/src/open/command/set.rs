@@ -56,6 +56,9 @@ impl Open {
 
     /// Whether a script must be looked at before it can be set.
     fn asks_for_files(&mut self, words: Words<'_>) -> bool {
+        if self.conf.sentinel.deny_scripts_reconfig {
+            return false;
+        }
         let mut asked = false;
         for index in 3..words.len().saturating_sub(1) {
             let option = words.lower(index);
@@ -71,7 +74,7 @@ impl Open {
                 asked = true;
             }
         }
-        asked && !self.conf.sentinel.deny_scripts_reconfig
+        asked
     }
 
     fn set_all(&mut self, master: &mut Master, words: Words<'_>) -> Option<Frame> {

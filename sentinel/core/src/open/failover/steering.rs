@@ -60,6 +60,13 @@ impl Open {
     pub(crate) fn point(&mut self, master: &mut Master, id: u64) {
         let by_name = self.conf.sentinel.announce_hostnames;
         let to = &master.server.address;
+        let itself = master
+            .server_of(id)
+            .is_none_or(|server| server.address.same(to));
+        if itself {
+            // Known under two names until both are looked up: it must never follow itself.
+            return;
+        }
         let (host, port) = (to.shown(by_name), to.port.to_string());
         self.order(master, id, Purpose::Nothing, &host, &port);
         let now = self.now;

@@ -29,12 +29,19 @@ impl Open {
             self.endpoint(&master.server.address),
             self.endpoint(to)
         );
-        let known = master
+        // It may stand there twice, as an address and as a name.
+        let names: Vec<String> = master
             .replicas
             .iter()
-            .find(|(_, server)| server.address.same(to))
-            .map(|(name, _)| name.clone());
-        let promoted = known.and_then(|name| master.replicas.remove(&name));
+            .filter(|(_, server)| server.address.same(to))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut known = names.iter().filter_map(|name| master.replicas.remove(name));
+        let promoted = known.next();
+        let doubles: Vec<Server> = known.collect();
+        for double in &doubles {
+            self.part(double);
+        }
         let promoted =
             promoted.unwrap_or_else(|| Server::new(now, self.number(), to.clone(), by_name, false));
         let mut old = std::mem::replace(&mut master.server, promoted);
