@@ -64,6 +64,8 @@ struct Client {
 /// Why the driver ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ended {
+    /// A failure was to be simulated; the process ends with this status.
+    Crashed(u8),
     /// The engine was asked to shut down.
     Shutdown,
     /// A source of events closed, which happens only when the runtime is torn down.
@@ -100,8 +102,8 @@ impl Driver {
         let mut armed = self.begin;
         let mut ticked = self.begin;
         loop {
-            if self.drain() {
-                return Ended::Shutdown;
+            if let Some(ended) = self.drain() {
+                return ended;
             }
             let deadline = self.deadline(ticked);
             if let Some(deadline) = deadline
@@ -234,22 +236,21 @@ impl Driver {
     }
 
     /// Carries out everything the engine wants; true if that is the end.
-    fn drain(&mut self) -> bool {
+    fn drain(&mut self) -> Option<Ended> {
         loop {
             while let Some(output) = self.engine.poll() {
-                if self.carry_out(output) {
-                    return true;
+                let ended = self.carry_out(output);
+                if ended.is_some() {
+                    return ended;
                 }
             }
             // Clients dropped meanwhile are inputs like any other: one, then all its outputs.
-            let Some(client) = self.dropped.pop() else {
-                return false;
-            };
+            let client = self.dropped.pop()?;
             self.handle(Input::Left { client });
         }
     }
 
-    fn carry_out(&mut self, output: Output) -> bool {
+    fn carry_out(&mut self, output: Output) -> Option<Ended> {
         match output {
             Output::Answer { client, reply } => self.answer(client, &reply),
             Output::Check { path } => self.errands.check(path),
@@ -259,7 +260,7 @@ impl Driver {
                 let started = Link::start(link, address, CONNECT_PATIENCE, events);
                 self.links.insert(link, started);
             }
-            Output::Crash(status) => std::process::exit(status.into()),
+            Output::Crash(status) => return Some(Ended::Crashed(status)),
             Output::Disconnect { link } => drop(self.links.remove(&link)),
             Output::KillScript { script } => self.errands.kill(script),
             Output::Listen { link } => {
@@ -292,10 +293,10 @@ impl Driver {
             Output::RunScript { script, words } => self.errands.run(script, words),
             Output::Shutdown => {
                 info!("was told to shut down");
-                return true;
+                return Some(Ended::Shutdown);
             }
         }
-        false
+        None
     }
 
     fn answer(&mut self, client: ClientId, reply: &Frame) {

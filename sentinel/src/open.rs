@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::client::{Numbers, accept};
-use crate::driver::{Driver, Sources};
+use crate::driver::{Driver, Ended, Sources};
 use crate::errand::{Errands, Scripts, is_executable};
 use crate::listener::listen;
 use crate::log;
@@ -26,7 +26,7 @@ pub(crate) fn assemble(
     path: &Path,
     text: &str,
     added: &[String],
-) -> Result<(impl Future<Output = ()>, Option<PathBuf>, Scripts), RunError> {
+) -> Result<(impl Future<Output = Ended>, Option<PathBuf>, Scripts), RunError> {
     let mut conf = Conf::read(text, added).map_err(RunError::Conf)?;
     refuse_tls(&conf.server)?;
     // Before the folder is entered: the path may be relative to where we were started.
@@ -91,6 +91,7 @@ pub(crate) fn assemble(
             })
             .await;
         info!(?ended, "ended");
+        ended
     };
     Ok((running, pidfile, scripts))
 }

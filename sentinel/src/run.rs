@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::client::{Numbers, accept};
-use crate::driver::{Driver, Sources};
+use crate::driver::{Driver, Ended, Sources};
 use crate::errand::Errands;
 use crate::listener::{ListenError, listen};
 use crate::ready::Ready;
@@ -129,14 +129,20 @@ pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
         return Ok(());
     }
     let (driver, pidfile, scripts) = open::assemble(config, &text, lines)?;
+    let mut crash = None;
     tokio::select! {
         _ = terminate.recv() => info!(signal = "SIGTERM", "ended"),
         _ = interrupt.recv() => info!(signal = "SIGINT", "ended"),
-        () = driver => {}
+        ended = driver => if let Ended::Crashed(status) = ended {
+            crash = Some(status);
+        }
     }
     // Half a notification helps nobody.
     if timeout(SCRIPTS_PATIENCE, scripts.ended()).await.is_err() {
         warn!("left scripts running");
+    }
+    if let Some(status) = crash {
+        std::process::exit(status.into());
     }
     if let Some(pidfile) = pidfile {
         // Whoever removed it already wanted the same.
