@@ -101,6 +101,7 @@ impl Stage {
     /// Writes through a Sentinel client, kills the master's process, and shows what a client noticed.
     async fn fail_over(&self) -> Result<()> {
         let master = self.field(".status.master").await?;
+        let former = self.field(".status.masterAddress").await?;
         progress::print(&format!(
             "writing every millisecond through duke-{PIPELINE}:26379, master name mymaster …"
         ));
@@ -141,22 +142,25 @@ impl Stage {
         };
         let [from, to] = &report.masters;
         progress::print(&format!(
-            "no write succeeded for {} ms; then the master was {to} instead of {from}",
-            report.gap_ms
+            "no write succeeded for {} ms; then the master was {to} instead of {from}; of {} acknowledged \
+             writes {} were lost",
+            report.gap_ms, report.acknowledged, report.lost
         ));
         progress::step(
-            "the old master comes back as a replica",
-            self.await_replaced(&master),
+            "the new master is recorded, and everybody follows it",
+            self.await_replaced(&former),
         )
         .await
     }
 
+    /// `former` is an address: a deleted pod's successor has its name, and, if it had followed for
+    /// long enough, may be master itself.
     async fn await_replaced(&self, former: &str) -> Result<()> {
         eventually(
             "another master is recorded, all is Ready",
             PATIENCE,
             async || {
-                let master = self.field(".status.master").await?;
+                let master = self.field(".status.masterAddress").await?;
                 ensure!(
                     !master.is_empty() && master != former,
                     "the master is {master:?}"
@@ -220,17 +224,27 @@ impl Stage {
     }
 }
 
-/// The same probe where only the data image's own programs are at hand: coarser, a process a write.
+/// The same probe where only the data image's own programs are at hand: coarser, a process a write. Every
+/// write is the number of the acknowledged ones before it, so that the first look at another master tells how
+/// many of them it has.
 const LOOP: &str = r#"
 now() { date +%s%3N; }
 find() { redis-cli -h "duke-example" -p 26379 sentinel get-master-addr-by-name mymaster | head -n 1; }
-master=$(find); count=0; last=$(now); first=$master
+master=$(find); count=0; last=$(now); first=$master; lost=
 while :; do
+  if [ "$master" != "$first" ] && [ -z "$lost" ]; then
+    kept=$(timeout 1 redis-cli -h "$master" get probe 2>/dev/null) || kept=unknown
+    case $kept in
+      ('') lost=$count ;;
+      (*[!0-9]*) master=$(find); continue ;;
+      (*) lost=$((count - kept - 1)); [ $lost -lt 0 ] && lost=0 ;;
+    esac
+  fi
   if [ "$(timeout 1 redis-cli -h "$master" set probe $count 2>/dev/null)" = OK ]; then
     count=$((count + 1)); at=$(now)
     [ $count = 1 ] && echo '"started"'
     if [ "$master" != "$first" ]; then
-      echo "{\"ended\":{\"acknowledged\":$count,\"gap_ms\":$((at - last)),\"masters\":[\"$first\",\"$master\"],\"lost\":0}}"
+      echo "{\"ended\":{\"acknowledged\":$count,\"gap_ms\":$((at - last)),\"masters\":[\"$first\",\"$master\"],\"lost\":$lost}}"
       exit
     fi
     last=$at
