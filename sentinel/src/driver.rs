@@ -269,12 +269,14 @@ impl Driver {
                 }
             }
             Output::LogLevel(level) => crate::log::set(level),
+            Output::Measure => self.errands.measure(),
             Output::Persist { sequence, text } => self.store.save(sequence, text),
             Output::Protocol { client, protocol } => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.protocol = protocol;
                 }
             }
+            Output::Read { path } => self.errands.read(path),
             Output::Ready(ready) => {
                 if let Some(port) = &mut self.ready {
                     port.set(ready);
@@ -295,6 +297,7 @@ impl Driver {
                 info!("was told to shut down");
                 return Some(Ended::Shutdown);
             }
+            Output::Write { path, text } => self.errands.write(path, text),
         }
         None
     }

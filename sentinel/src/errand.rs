@@ -1,16 +1,23 @@
-//! What the engine wants done beside the loop: looking up hosts, looking at files, running scripts.
+//! What the engine wants done beside the loop: looking up hosts, files, running scripts.
 //!
 //! Every errand ends in an input for the engine; none holds up anything else.
 
 use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use duke_core::{Input, ScriptEnd, ScriptId};
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
+
+/// The largest file of users that is read.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// The errands under way.
 #[derive(Debug)]
@@ -58,6 +65,37 @@ impl Errands {
         });
     }
 
+    /// What a file holds.
+    pub(crate) fn read(&self, path: String) {
+        self.beside(move || {
+            let text = read_text(&path).map_err(|error| error.to_string());
+            Input::FileRead { path, text }
+        });
+    }
+
+    /// Replaces a file's text as a whole.
+    pub(crate) fn write(&self, path: String, text: String) {
+        self.beside(move || {
+            let written = crate::store::write(Path::new(&path), &text);
+            let error = written.err().map(|error| error.to_string());
+            Input::FileWritten { error }
+        });
+    }
+
+    /// How long this process ran on a processor.
+    pub(crate) fn measure(&self) {
+        self.beside(|| {
+            let (user, system) = usage().unwrap_or_default();
+            Input::Measured { user, system }
+        });
+    }
+
+    /// Does what may take long where it holds up nobody.
+    fn beside(&self, errand: impl FnOnce() -> Input + Send + 'static) {
+        let done = self.done.clone();
+        tokio::task::spawn_blocking(move || drop(done.send(errand())));
+    }
+
     /// A host's address; IPv4 first, as most configurations mean it.
     pub(crate) fn resolve(&self, host: String) {
         let done = self.done.clone();
@@ -97,6 +135,32 @@ impl Errands {
             let _ended = kill.send(());
         }
     }
+}
+
+/// A file's text, if it is one that a person could have written.
+fn read_text(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?
+        .take(TEXT_BYTES_MAX)
+        .read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read < TEXT_BYTES_MAX) {
+        Ok(text)
+    } else {
+        Err(io::Error::other("it is larger than 16 MiB"))
+    }
+}
+
+/// The time this process spent on a processor, itself and in the kernel, to a hundredth of a second.
+fn usage() -> Option<(Duration, Duration)> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The program's name stands in parentheses and may hold anything; the 14th and 15th fields follow.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    let mut next = || {
+        let count: u64 = fields.next()?.parse().ok()?;
+        Some(Duration::from_millis(count.saturating_mul(1000) / ticks))
+    };
+    Some((next()?, next()?))
 }
 
 async fn run(
@@ -143,8 +207,7 @@ fn ended(status: ExitStatus) -> ScriptEnd {
 
 /// Whether a path names a file that anybody may run.
 pub(crate) fn is_executable(path: &str) -> bool {
-    std::fs::metadata(path)
-        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -208,5 +271,39 @@ mod tests {
             "{checked:?}"
         );
         assert!(!is_executable("/etc/passwd"));
+    }
+
+    #[tokio::test]
+    async fn files_are_read_and_written_and_time_is_measured() {
+        let (done, mut inputs) = mpsc::unbounded_channel();
+        let (errands, _scripts) = Errands::new(done);
+        let path = std::env::temp_dir().join(format!("duke-errand-{}", std::process::id()));
+        let name = path.display().to_string();
+        errands.write(name.clone(), "user ops off\n".to_owned());
+        let written = inputs.recv().await;
+        assert_eq!(written, Some(Input::FileWritten { error: None }));
+        errands.read(name);
+        let read = inputs.recv().await;
+        assert!(
+            matches!(&read, Some(Input::FileRead { text: Ok(text), .. }) if text == "user ops off\n"),
+            "{read:?}"
+        );
+        fs::remove_file(path).unwrap();
+        errands.read("/nonexistent".to_owned());
+        let read = inputs.recv().await;
+        assert!(
+            matches!(&read, Some(Input::FileRead { text: Err(_), .. })),
+            "{read:?}"
+        );
+        let begin = std::time::Instant::now();
+        while usage().unwrap().0.is_zero() {
+            assert!(begin.elapsed() < Duration::from_mins(1), "time is counted");
+        }
+        errands.measure();
+        let measured = inputs.recv().await;
+        assert!(
+            matches!(&measured, Some(Input::Measured { user, .. }) if !user.is_zero()),
+            "{measured:?}"
+        );
     }
 }

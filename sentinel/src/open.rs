@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use duke_core::conf::{Conf, ConfError, ServerConf};
 use duke_core::{Engine, Time};
@@ -64,6 +65,10 @@ pub(crate) fn assemble(
     conf.executable = std::env::current_exe()
         .map(|program| program.display().to_string())
         .unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    conf.started_unix_ms = since_1970.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    });
 
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);

@@ -187,7 +187,7 @@ async fn run(
 }
 
 /// Replaces the file at `path` so that a crash leaves the old text or the new one.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".tmp");
     let beside = PathBuf::from(beside);

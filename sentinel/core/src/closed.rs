@@ -175,7 +175,10 @@ impl Closed {
             // A closed group runs no scripts, looks up no names, listens to no channels; a state that
             // could not be written is tried again, and what depends on it waits.
             Input::Checked { .. }
+            | Input::FileRead { .. }
+            | Input::FileWritten { .. }
             | Input::LinkLocal { .. }
+            | Input::Measured { .. }
             | Input::PersistFailed { .. }
             | Input::Published { .. }
             | Input::Resolved { .. }

@@ -47,6 +47,8 @@ pub struct Conf {
     pub path: String,
     /// The running program, for INFO.
     pub executable: String,
+    /// When this process started, in milliseconds since 1970, for `ACL LOG`.
+    pub started_unix_ms: u64,
     /// What the command line said besides, which is owned by this process: `(key, line)`.
     pub added: Vec<(String, String)>,
 }

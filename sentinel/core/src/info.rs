@@ -45,6 +45,7 @@ impl Role {
 }
 
 /// What was read from one INFO.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of INFO")]
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Info {
     pub(crate) run_id: String,
@@ -61,6 +62,8 @@ pub(crate) struct Info {
     pub(crate) replicas: Vec<(String, u16)>,
     /// A replica that is not to be told of.
     pub(crate) hidden: bool,
+    /// It knows the command `FAILOVER`, which changes roles without losing a write.
+    pub(crate) hands_over: bool,
 }
 
 /// The names of a stream of writes: the present one, and the one it was continued from. Servers that
@@ -120,6 +123,7 @@ pub(crate) fn read(text: &[u8]) -> Info {
             "slave_repl_offset" => replica_offset = value.parse().ok(),
             "master_repl_offset" => master_offset = value.parse().unwrap_or(0),
             "loading" => info.loading = value == "1",
+            "master_failover_state" => info.hands_over = true,
             "replica_announced" => info.hidden = value == "0",
             _ => info.replicas.extend(replica(key, value)),
         }

@@ -119,6 +119,10 @@ pub(crate) struct Open {
     /// Hellos that were heard and not looked at yet.
     heard: VecDeque<Hello>,
     sessions: BTreeMap<ClientId, Session>,
+    /// Clients that ever came.
+    joined: u64,
+    /// Commands they ever sent.
+    commands: u64,
     users: Users,
     scripts: VecDeque<Job>,
     /// What hosts' names meant last; nothing if they mean nothing.
@@ -129,6 +133,13 @@ pub(crate) struct Open {
     files: BTreeMap<String, bool>,
     /// Whoever waits for the file to be written, with the sequence.
     saving: VecDeque<(u64, ClientId)>,
+    /// How long this process ran, itself and in the kernel, while it is being told.
+    usage: Option<(Duration, Duration)>,
+    /// Whoever waits for the file of users to be read, and to be written.
+    loading: VecDeque<ClientId>,
+    storing: VecDeque<ClientId>,
+    /// What was refused for want of permission.
+    denials: acl::log::Log,
     /// Clients that go once they have been answered.
     leaving: Vec<ClientId>,
     /// The last state could not be written.
@@ -161,11 +172,17 @@ impl Open {
             awake: BTreeSet::new(),
             heard: VecDeque::new(),
             sessions: BTreeMap::new(),
+            joined: 0,
+            commands: 0,
             scripts: VecDeque::new(),
             names: BTreeMap::new(),
             asked_names: BTreeSet::new(),
             files: BTreeMap::new(),
             saving: VecDeque::new(),
+            usage: None,
+            loading: VecDeque::new(),
+            storing: VecDeque::new(),
+            denials: acl::log::Log::default(),
             leaving: Vec::new(),
             save_fails: false,
             crash_elected: false,
@@ -253,6 +270,7 @@ impl Open {
             Input::Joined { client, address } => {
                 let session = Session::new(address, now, self.users.newcomer());
                 self.sessions.insert(client, session);
+                self.joined = self.joined.saturating_add(1);
             }
             Input::Left { client } => {
                 self.sessions.remove(&client);
@@ -263,7 +281,15 @@ impl Open {
             }
             Input::LinkUp { link } => self.link_up(link),
             Input::PersistFailed { sequence } => self.save_failed(sequence),
+            Input::Measured { user, system } => {
+                self.usage = Some((user, system));
+                self.resume();
+                // The next one who asks wants to know anew.
+                self.usage = None;
+            }
             Input::Persisted { sequence } => self.saved(sequence),
+            Input::FileRead { path, text } => self.users_read(&path, text),
+            Input::FileWritten { error } => self.users_written(error),
             Input::Published { link, message } => self.link_heard(link, &message),
             Input::Replied {
                 link,

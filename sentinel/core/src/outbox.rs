@@ -119,11 +119,14 @@ fn connection(output: &Output) -> Option<Connection> {
         | Output::Disconnect { .. }
         | Output::KillScript { .. }
         | Output::LogLevel(_)
+        | Output::Measure
         | Output::Persist { .. }
+        | Output::Read { .. }
         | Output::Ready(_)
         | Output::Resolve { .. }
         | Output::RunScript { .. }
-        | Output::Shutdown => None,
+        | Output::Shutdown
+        | Output::Write { .. } => None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Everything that can happen to a Duke.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use duke_resp::{Bytes, Frame};
 
@@ -22,6 +25,18 @@ pub enum Input {
         path: String,
         /// Whether it exists and may be executed.
         executable: bool,
+    },
+    /// A file's text, as [`Output::Read`](crate::Output::Read) asked.
+    FileRead {
+        /// The file.
+        path: String,
+        /// Its text, or why there is none.
+        text: Result<String, String>,
+    },
+    /// A file was written, as [`Output::Write`](crate::Output::Write) asked.
+    FileWritten {
+        /// Why it was not, if it was not; then the old file stands.
+        error: Option<String>,
     },
     /// A client connected.
     Joined {
@@ -53,6 +68,14 @@ pub enum Input {
     LinkUp {
         /// The connection.
         link: LinkId,
+    },
+    /// How long this process has been running on a processor, as
+    /// [`Output::Measure`](crate::Output::Measure) asked.
+    Measured {
+        /// Its own work.
+        user: Duration,
+        /// The kernel's work for it.
+        system: Duration,
     },
     /// Everything up to this sequence is durable.
     Persisted {

@@ -52,6 +52,8 @@ pub enum Output {
     },
     /// From now on log what is at least this important.
     LogLevel(LogLevel),
+    /// Say how much of a processor this process took, with [`Input::Measured`](crate::Input::Measured).
+    Measure,
     /// Make this text durable, replacing what was there, then answer `Persisted`. A state that is
     /// still to be written when a newer one comes need not be written any more.
     Persist {
@@ -66,6 +68,11 @@ pub enum Output {
         client: ClientId,
         /// The dialect.
         protocol: Protocol,
+    },
+    /// Say what a file holds, with [`Input::FileRead`](crate::Input::FileRead).
+    Read {
+        /// The file.
+        path: String,
     },
     /// Whether this Duke knows its group's past, and so may be counted on.
     Ready(bool),
@@ -94,6 +101,14 @@ pub enum Output {
     },
     /// End the process.
     Shutdown,
+    /// Replace a file's text as a whole, and say so with
+    /// [`Input::FileWritten`](crate::Input::FileWritten).
+    Write {
+        /// The file.
+        path: String,
+        /// The whole text.
+        text: String,
+    },
 }
 
 /// How important a line of the log is, in Sentinel's words.

@@ -4,7 +4,7 @@
 //! and its own test suite depend on them.
 
 mod acl;
-mod catalogue;
+pub(crate) mod catalogue;
 mod client;
 mod config;
 mod debug;
@@ -22,6 +22,7 @@ use duke_resp::{Bytes, Frame, Protocol};
 
 use super::{
     Open,
+    acl::log::{Denial, Reason},
     hello::{CHANNEL, Hello},
 };
 use crate::{
@@ -40,6 +41,30 @@ pub(crate) enum Reply {
     WhenSaved(u64),
     /// The command is to be given again: something it needs was asked for.
     AskAgain,
+    /// The answer comes when what was asked for is done.
+    Later,
+    /// Nothing.
+    None,
+}
+
+/// Why a command is not obeyed.
+enum Refusal {
+    /// With this answer.
+    Plain(Frame),
+    /// For want of permission.
+    Denied(Denial),
+}
+
+const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+/// The channels a command is about, which a user may be forbidden.
+fn channels<'a>(name: &str, words: Words<'a>) -> &'a [Bytes] {
+    let named = words.0.get(1..).unwrap_or_default();
+    match name {
+        "publish" => named.get(..1).unwrap_or_default(),
+        "subscribe" | "psubscribe" => named,
+        _ => &[],
+    }
 }
 
 /// Subscriptions a client may have.
@@ -67,11 +92,12 @@ impl Open {
             return Vec::new();
         };
         session.commands = session.commands.saturating_add(1);
+        self.commands = self.commands.saturating_add(1);
         session.last_at = now;
         name.clone_into(&mut session.last_command);
         let subscribed = session.subscriptions() > 0 && !session.typed;
         if let Some(refusal) = self.refusal(client, &name, words, subscribed) {
-            return vec![Reply::Now(refusal)];
+            return vec![Reply::Now(self.refuse(client, refusal))];
         }
         if matches!(
             name.as_str(),
@@ -98,41 +124,71 @@ impl Open {
         name: &str,
         words: Words<'_>,
         subscribed: bool,
-    ) -> Option<Frame> {
+    ) -> Option<Refusal> {
         if !catalogue::has(name) && name != "quit" {
-            return Some(unknown(words));
+            return Some(Refusal::Plain(unknown(words)));
         }
         let session = self.sessions.get(&client)?;
         if let Some(fault) = catalogue::fault(words) {
-            return Some(fault);
+            return Some(Refusal::Plain(fault));
         }
+        let opens = matches!(name, "auth" | "hello" | "quit");
         let Some(user) = &session.user else {
-            let open = matches!(name, "auth" | "hello" | "quit");
-            return (!open).then(|| Frame::error("NOAUTH Authentication required."));
+            let refused = Refusal::Plain(Frame::error("NOAUTH Authentication required."));
+            return (!opens).then_some(refused);
+        };
+        let denied = |reason, object| {
+            Some(Refusal::Denied(Denial {
+                reason,
+                object,
+                user: user.clone(),
+            }))
         };
         let sub = words.lower(1);
-        let allowed = self
-            .users()
-            .0
-            .get(user)
-            .is_some_and(|user| user.may(name, &sub));
-        if !allowed && !matches!(name, "auth" | "hello" | "quit") {
-            let full = if catalogue::is_container(name) {
+        let known = self.users().0.get(user);
+        if !opens && !known.is_some_and(|user| user.may(name, &sub)) {
+            let object = if catalogue::is_container(name) {
                 format!("{name}|{sub}")
             } else {
                 name.to_owned()
             };
-            return Some(Frame::error(format!(
-                "NOPERM User {user} has no permissions to run the '{full}' command"
-            )));
+            return denied(Reason::Command, object);
+        }
+        let channels = channels(name, words);
+        let by_pattern = name == "psubscribe";
+        if !channels.is_empty()
+            && !known.is_some_and(|user| user.may_hear(name, channels, by_pattern))
+        {
+            return denied(Reason::Channel, words.text(1).to_owned());
         }
         let listens = name.ends_with("subscribe") || matches!(name, "ping" | "quit");
         (subscribed && !listens).then(|| {
-            Frame::error(format!(
+            Refusal::Plain(Frame::error(format!(
                 "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
                  are allowed in this context"
-            ))
+            )))
         })
+    }
+
+    /// Says no, and notes it if it was for want of permission.
+    fn refuse(&mut self, client: ClientId, refusal: Refusal) -> Frame {
+        let denial = match refusal {
+            Refusal::Plain(frame) => return frame,
+            Refusal::Denied(denial) => denial,
+        };
+        let text = match denial.reason {
+            Reason::Channel => {
+                "NOPERM No permissions to access a channel used as an argument".to_owned()
+            }
+            Reason::Auth => WRONGPASS.to_owned(),
+            Reason::Command => format!(
+                "NOPERM User {} has no permissions to run the '{}' command",
+                denial.user, denial.object
+            ),
+        };
+        let told = self.describe(client).trim_end().to_owned();
+        self.denials.note(self.now, denial, told);
+        Frame::error(text)
     }
 
     fn reply(&mut self, client: ClientId, name: &str, words: Words<'_>, subscribed: bool) -> Reply {
@@ -142,10 +198,10 @@ impl Open {
             "ping" => ping(words, subscribed),
             "auth" if words.len() == 2 => self.log_in_default(client, words.text(1)),
             "auth" => self.log_in_client(client, words.text(1), words.text(2)),
-            "client" => self.client_command(client, words),
+            "client" => return self.client_command(client, words),
             "command" => catalogue::command(words),
             "hello" => self.hello_command(client, words),
-            "info" => self.info_command(words),
+            "info" => return self.info_command(words),
             "publish" => self.publish_command(words),
             "role" => {
                 let names = self.masters.keys().cloned().map(Frame::bulk).collect();
@@ -181,6 +237,24 @@ impl Open {
         self.log_in_client(client, "default", password)
     }
 
+    /// `AUTH [user] password`
+    fn log_in_client(&mut self, client: ClientId, user: &str, password: &str) -> Frame {
+        if !self.users().knows(user, password) {
+            let command = self.sessions.get(&client);
+            let object = command.map_or_else(String::new, |session| session.last_command.clone());
+            let denial = Denial {
+                reason: Reason::Auth,
+                object,
+                user: shortened(user),
+            };
+            return self.refuse(client, Refusal::Denied(denial));
+        }
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.user = Some(user.to_owned());
+        }
+        Frame::ok()
+    }
+
     fn subscription(&mut self, client: ClientId, name: &str, words: Words<'_>) -> Vec<Frame> {
         let kind: &'static str = match name {
             "subscribe" => "subscribe",
@@ -193,10 +267,6 @@ impl Open {
         let Some(session) = self.sessions.get_mut(&client) else {
             return Vec::new();
         };
-        let user = session
-            .user
-            .as_ref()
-            .and_then(|user| self.users.0.get(user));
         let mut names: Vec<_> = words.0.iter().skip(1).cloned().collect();
         if names.is_empty() {
             let all = if by_pattern {
@@ -205,12 +275,6 @@ impl Open {
                 &session.channels
             };
             names = all.iter().cloned().collect();
-        }
-        let may = |name: &Bytes| user.is_some_and(|user| user.may_hear(name, by_pattern));
-        if adds && !names.iter().all(may) {
-            return vec![Frame::error(
-                "NOPERM No permissions to access a channel used as an argument",
-            )];
         }
         let none = names.is_empty();
         let mut replies = Vec::new();

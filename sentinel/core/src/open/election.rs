@@ -6,7 +6,12 @@
 
 use std::time::Duration;
 
-use super::{Open, event::Level, failover::Failover, master::Master};
+use super::{
+    Open,
+    event::Level,
+    failover::{Cause, Failover},
+    master::Master,
+};
 use crate::time::Time;
 
 /// Dukes that see the same death begin one after the other, so that one of them usually wins.
@@ -34,6 +39,7 @@ impl Open {
         if master.odown.is_none() {
             master.candidacy.due = None;
             master.candidacy.lost = 0;
+            master.candidacy.told = None;
             return;
         }
         if master.failover != Failover::Idle {
@@ -52,13 +58,21 @@ impl Open {
             self.save();
         }
         // Who cannot write could promise nothing; the others are only kept waiting.
-        let able = !self.save_fails
-            && self.candidate(master).is_some()
-            && self.reachable(master) >= master.majority();
-        if able {
-            self.stand(master);
+        let obstacle = if self.candidate(master).is_none() {
+            Some("-failover-abort-no-good-slave")
+        } else if self.reachable(master) < master.majority() {
+            Some("-failover-abort-not-elected")
         } else {
-            master.candidacy.due = Some(self.now.after(NOBODY_FIT));
+            None
+        };
+        if obstacle.is_none() && !self.save_fails {
+            return self.stand(master, Cause::Outage);
+        }
+        master.candidacy.due = Some(self.now.after(NOBODY_FIT));
+        // Said once, not at every look.
+        if let Some(event) = obstacle.filter(|_| master.candidacy.told != obstacle) {
+            master.candidacy.told = obstacle;
+            self.master_event(master, Level::Warning, event);
         }
     }
 
@@ -108,8 +122,9 @@ impl Open {
     }
 
     /// Begins an election in a new epoch. The others are asked while the own vote is written.
-    fn stand(&mut self, master: &mut Master) {
+    pub(super) fn stand(&mut self, master: &mut Master, cause: Cause) {
         master.candidacy.due = None;
+        master.cause = cause;
         let epoch = self.next_epoch(master);
         let id = self.conf.sentinel.id.clone();
         master.leader_epoch = epoch;
@@ -206,9 +221,11 @@ impl Open {
         // Whoever is about to promote refuses: two promotions at a time are never better than one.
         let free = !matches!(
             master.failover,
-            Failover::Selecting { .. } | Failover::Promoting { .. }
+            Failover::Selecting { .. } | Failover::HandingOver { .. } | Failover::Promoting { .. }
         );
-        if free && epoch > master.leader_epoch && epoch >= self.conf.sentinel.current_epoch {
+        // Stock refuses whatever is behind its newest epoch, even that of another master: of many that
+        // fail at once only one is replaced at a time. What counts is what was voted on this one.
+        if free && epoch > master.leader_epoch && epoch > master.config_epoch {
             master.leader_epoch = epoch;
             master.leader = Some(candidate.to_owned());
             self.save();

@@ -6,23 +6,20 @@
 //!    ▲ ▲   SENTINEL FAILOVER ──────────│──────────────▶ │  │ nobody fit       │ no answer    (master switched,
 //!    │ └────────────────────────────── no majority      │  │                  │               replicas follow)
 //!    └──────────────────────────────────────────────────┴──┴──────────────────┘
+//!                                                       │                  ▲ it has everything
+//!                        ordered, and the master is alive └▶ HandingOver ────┘
 //! ```
 
+mod following;
+mod handover;
+mod promotion;
 mod selection;
 mod steering;
 mod switch;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use duke_resp::Frame;
-
-use super::{
-    Open,
-    election::LAPSE,
-    event::Level,
-    master::Master,
-    server::{Purpose, Reconf},
-};
+use super::{Open, election::LAPSE, event::Level, master::Master, server::Reconf};
 use crate::time::Time;
 
 /// How long servers may take to say how much they have.
@@ -31,6 +28,28 @@ const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(3);
 /// A server that did not become master when it was told to is not told again for this long.
 const UNFIT: Duration = Duration::from_secs(5);
+
+/// On whose word a master is replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cause {
+    /// Enough sentinels find it down.
+    Outage,
+    /// `SENTINEL FAILOVER`: nobody else is asked.
+    Order,
+    /// `SENTINEL FAILOVER name COORDINATED`: elected as in an outage, and only if nothing is lost.
+    Coordination,
+}
+
+/// What is known of an order's fate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    /// It is under way.
+    Awaited,
+    /// The server obeyed.
+    Given,
+    /// The connection was lost before it answered.
+    Lost,
+}
 
 /// How far a failover is on this Duke.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,11 +64,18 @@ pub(crate) enum Failover {
         asked: BTreeSet<u64>,
         until: Time,
     },
-    /// A server was told to become master.
+    /// The master takes no writes, and this replica gets all there are.
+    HandingOver {
+        epoch: u64,
+        target: u64,
+        until: Time,
+    },
+    /// A server, this process of it, was told to become master.
     Promoting {
         epoch: u64,
         target: u64,
-        obeyed: bool,
+        run_id: String,
+        word: Word,
         until: Time,
     },
     /// The master changed; its replicas are told.
@@ -63,8 +89,10 @@ impl Failover {
             Self::Idle => "none",
             Self::Candidate { .. } => "wait_start",
             Self::Selecting { .. } => "select_slave",
-            Self::Promoting { obeyed: false, .. } => "send_slaveof_noone",
-            Self::Promoting { obeyed: true, .. } => "wait_promotion",
+            Self::Promoting {
+                word: Word::Given, ..
+            } => "wait_promotion",
+            Self::HandingOver { .. } | Self::Promoting { .. } => "send_slaveof_noone",
             Self::Following { .. } => "reconf_slaves",
         }
     }
@@ -77,7 +105,7 @@ impl Failover {
     /// Who is being promoted.
     pub(crate) fn target(&self) -> Option<u64> {
         match self {
-            Self::Promoting { target, .. } => Some(*target),
+            Self::HandingOver { target, .. } | Self::Promoting { target, .. } => Some(*target),
             Self::Idle
             | Self::Candidate { .. }
             | Self::Selecting { .. }
@@ -91,6 +119,7 @@ impl Failover {
             Self::Candidate { epoch, .. } => Some(*epoch),
             Self::Idle
             | Self::Selecting { .. }
+            | Self::HandingOver { .. }
             | Self::Promoting { .. }
             | Self::Following { .. } => None,
         }
@@ -103,6 +132,7 @@ impl Open {
             Failover::Idle => None,
             Failover::Candidate { until, .. }
             | Failover::Selecting { until, .. }
+            | Failover::HandingOver { until, .. }
             | Failover::Promoting { until, .. } => Some(*until),
             Failover::Following { until } => {
                 let sent = master
@@ -136,6 +166,11 @@ impl Open {
             } else {
                 self.select(master, epoch);
             }
+        }
+        if let Failover::HandingOver { until, .. } = master.failover
+            && (self.now >= until || master.server.down.is_some())
+        {
+            self.end_handover(master);
         }
         if let Failover::Promoting { target, until, .. } = master.failover
             && self.now >= until
@@ -194,187 +229,13 @@ impl Open {
             Level::Notice,
             "+failover-state-send-slaveof-noone",
         );
-        self.order(master, target, Purpose::Promotion(epoch), "NO", "ONE");
-        if let Some(server) = master.server_of_mut(target) {
-            server.doubt(self.now);
-        }
-        self.inform(master, target);
-        let patience = PROMOTION_PATIENCE.min(master.conf.failover_timeout);
-        let until = self.now.after(patience);
-        master.failover = Failover::Promoting {
-            epoch,
-            target,
-            obeyed: false,
-            until,
-        };
-    }
-
-    /// Sends stock's transaction that gives a server another role.
-    pub(super) fn order(
-        &mut self,
-        master: &mut Master,
-        id: u64,
-        purpose: Purpose,
-        host: &str,
-        port: &str,
-    ) {
-        let name = |command: &str| master.renamed(command).to_owned();
-        let [multi, slaveof, config, client, exec] =
-            ["MULTI", "SLAVEOF", "CONFIG", "CLIENT", "EXEC"].map(name);
-        for words in [
-            &[multi.as_str()][..],
-            &[&slaveof, host, port],
-            &[&config, "REWRITE"],
-            &[&client, "KILL", "TYPE", "normal"],
-            &[&client, "KILL", "TYPE", "pubsub"],
-        ] {
-            self.ask(master, id, Purpose::Nothing, words);
-        }
-        self.ask(master, id, purpose, &[&exec]);
-    }
-
-    /// The promotion's transaction was answered.
-    pub(super) fn promoted(&mut self, master: &mut Master, id: u64, in_epoch: u64, reply: &Frame) {
-        let Failover::Promoting {
-            epoch,
-            target,
-            obeyed,
-            ..
-        } = &mut master.failover
-        else {
-            return;
-        };
-        if *target != id || *epoch != in_epoch {
-            return;
-        }
-        let done = reply
-            .as_array()
-            .and_then(<[Frame]>::first)
-            .is_some_and(|first| !matches!(first, Frame::Error(_)));
-        if done {
-            *obeyed = true;
-            self.server_event(master, id, Level::Notice, "+failover-state-wait-promotion");
-        } else {
-            tracing::warn!(?reply, "a server refused to become master");
-            self.abort_promotion(master, id);
-        }
-    }
-
-    /// The server that was told to become master may have said that it is.
-    pub(super) fn promotion_seen(&mut self, master: &mut Master, id: u64) {
-        let Failover::Promoting {
-            epoch,
-            target,
-            obeyed: true,
-            ..
-        } = master.failover
-        else {
-            return;
-        };
-        let Some(server) = master.replicas.values().find(|server| server.id == id) else {
-            return;
-        };
-        if target != id || server.reports_slave {
-            return;
-        }
-        let to = server.address.clone();
-        let from = self.endpoint(&master.server.address);
-        self.server_event(master, id, Level::Warning, "+promoted-slave");
-        self.master_event(master, Level::Warning, "+failover-state-reconf-slaves");
-        master.config_epoch = epoch;
-        if self.crash_promoted {
-            return self.emit(crate::output::Output::Crash(99));
-        }
-        self.switch(master, &to, true);
-        let endpoint = self.endpoint(&to);
-        self.run_reconfig(master, "leader", &from, &endpoint);
-        let until = self.now.after(master.conf.failover_timeout);
-        master.failover = Failover::Following { until };
-        self.touched.insert(master.name.clone());
-    }
-
-    /// The connection to a server was lost.
-    pub(super) fn promotion_lost(&mut self, master: &mut Master, id: u64, stood: bool) {
-        if let Failover::Promoting { target, obeyed, .. } = master.failover
-            && target == id
-            && !(obeyed && stood)
-        {
-            self.abort_promotion(master, id);
-        }
-        Self::selection_informed(master, id);
-    }
-
-    fn abort_promotion(&mut self, master: &mut Master, target: u64) {
-        self.master_event(master, Level::Warning, "-failover-abort-slave-timeout");
-        let until = self.now.after(UNFIT);
-        if let Some(server) = master.server_of_mut(target) {
-            server.unfit_until = Some(until);
-        }
-        self.retry_later(master);
-    }
-
-    /// Tells the replicas whom to follow, so many at a time, until all do or time is up.
-    fn reconfigure(&mut self, master: &mut Master, until: Time) {
-        let now = self.now;
-        let late: Vec<u64> = master
-            .replicas
-            .values()
-            .filter(|server| {
-                matches!(server.reconf, Reconf::Sent(at) if now.since(at) >= self.periods.slave_reconf)
-            })
-            .map(|server| server.id)
-            .collect();
-        for id in late {
-            self.server_event(master, id, Level::Notice, "-slave-reconf-sent-timeout");
-            if let Some(server) = master.server_of_mut(id) {
-                server.reconf = Reconf::Done;
+        match Self::pause_span(master) {
+            Some(pause) => self.hand_over(master, epoch, target, pause),
+            None if master.cause == Cause::Coordination => {
+                self.master_event(master, Level::Warning, "-failover-abort-master-timeout");
+                self.retry_later(master);
             }
-        }
-        let busy = |master: &Master| {
-            let on_its_way = |server: &&super::Server| {
-                matches!(server.reconf, Reconf::Sent(_) | Reconf::Following)
-            };
-            master.replicas.values().filter(on_its_way).count()
-        };
-        let most = usize::try_from(master.conf.parallel_syncs.max(1)).unwrap_or(usize::MAX);
-        let timed_out = now >= until;
-        for id in master
-            .replicas
-            .values()
-            .map(|server| server.id)
-            .collect::<Vec<_>>()
-        {
-            let Some(server) = master.server_of(id) else {
-                continue;
-            };
-            let open = server.reconf == Reconf::None && !server.former;
-            if !open || server.command.up().is_none() || (busy(master) >= most && !timed_out) {
-                continue;
-            }
-            let name = if timed_out {
-                "+slave-reconf-sent-be"
-            } else {
-                "+slave-reconf-sent"
-            };
-            self.point(master, id);
-            if let Some(server) = master.server_of_mut(id) {
-                server.reconf = Reconf::Sent(now);
-            }
-            self.server_event(master, id, Level::Notice, name);
-        }
-        let waits = |server: &super::Server| {
-            server.reconf != Reconf::Done && server.down.is_none() && !server.former
-        };
-        let finished = !master.replicas.values().any(waits);
-        if finished || timed_out {
-            if timed_out && !finished {
-                self.master_event(master, Level::Warning, "+failover-end-for-timeout");
-            }
-            self.master_event(master, Level::Warning, "+failover-end");
-            master.failover = Failover::Idle;
-            for server in master.servers_mut() {
-                server.reconf = Reconf::None;
-            }
+            None => self.promote(master, epoch, target),
         }
     }
 }

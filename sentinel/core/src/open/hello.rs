@@ -228,9 +228,15 @@ impl Open {
             }
         }
         let told_less = hello.config_epoch < master.config_epoch;
+        let current = &master.server.address;
+        let told = current.is(&hello.master_host, hello.master_port)
+            || current.ip.is_some()
+                && current.ip == self.lookup(&hello.master_host)
+                && current.port == hello.master_port;
         if let Some(witness) = master.sentinels.get_mut(&hello.id) {
             witness.last_hello = now;
-            witness.believes = Some(hello.config_epoch);
+            // Two orders of `SENTINEL FAILOVER` may make two masters in one epoch.
+            witness.believes = told.then_some(hello.config_epoch);
             if told_less && now.since(witness.next_hello) < self.periods.publish {
                 // Whoever knows less is told soon, not only at the next round.
                 witness.next_hello = now;

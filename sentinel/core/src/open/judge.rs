@@ -97,7 +97,7 @@ impl Open {
     /// Asks the others what they think of the master, and draws the conclusion.
     pub(super) fn consult(&mut self, master: &mut Master) {
         let now = self.now;
-        if master.server.down.is_some() {
+        if master.consults() {
             let due: Vec<u64> = master
                 .sentinels
                 .values()
@@ -248,6 +248,7 @@ impl Open {
             self.find_replicas(master);
         }
         Self::selection_informed(master, id);
+        self.handover_seen(master);
         self.promotion_seen(master, id);
         self.reconf_seen(master, id);
     }

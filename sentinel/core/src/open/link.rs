@@ -9,6 +9,7 @@ use duke_resp::Bytes;
 
 use super::{
     Open,
+    failover::Failover,
     master::Master,
     server::{Purpose, Server},
     timer::Sleeper,
@@ -28,6 +29,8 @@ const RECONNECT_SLOW: Duration = Duration::from_secs(1);
 const LONG_SILENCE: Duration = Duration::from_secs(10);
 /// Between two looks at a server while something changes.
 const INFO_QUICK: Duration = Duration::from_millis(100);
+/// The same while it is about to become master by itself.
+const INFO_HANDOVER: Duration = Duration::from_millis(10);
 /// The same while a replica is merely out of touch with its master. Sentinel: one second for both.
 const INFO_UNSETTLED: Duration = Duration::from_secs(1);
 
@@ -57,7 +60,9 @@ impl Way {
     fn of(purpose: &Purpose) -> Self {
         match purpose {
             // A hello may tell of a master the disk does not know of yet.
-            Purpose::Hello | Purpose::Nothing | Purpose::Promotion(_) => Self::Hold,
+            Purpose::Hello | Purpose::Nothing | Purpose::Promotion(_) | Purpose::Pause(_) => {
+                Self::Hold
+            }
             // What a server says of itself must be asked behind the orders that change it.
             Purpose::Info => Self::Behind,
             Purpose::Opinion(..) | Purpose::Ping => Self::Ahead,
@@ -180,7 +185,11 @@ impl Open {
         } else {
             server.reports_slave && server.in_touch() && server.follows(&master.server.address)
         };
-        let period = if busy && !is_master {
+        let becomes =
+            matches!(master.failover, Failover::HandingOver { target, .. } if target == id);
+        let period = if becomes {
+            INFO_HANDOVER
+        } else if busy && !is_master {
             INFO_QUICK
         } else if settled {
             self.periods.info
@@ -399,7 +408,6 @@ impl Open {
         }
     }
 
-    /// Closes a connection whose owner knows already.
     /// Ends the connections to a server that is no longer watched.
     pub(super) fn part(&mut self, server: &Server) {
         for link in [server.command.link(), server.ears.link()]
@@ -410,6 +418,7 @@ impl Open {
         }
     }
 
+    /// Closes a connection whose owner knows already.
     pub(super) fn forget(&mut self, link: LinkId) {
         self.locals.remove(&link);
         if self.owners.remove(&link).is_some() {
@@ -445,7 +454,7 @@ impl Open {
                         server.command.ended(due);
                         server.doubt(now);
                     }
-                    open.promotion_lost(master, id, stood);
+                    open.failover_link_lost(master, id, stood);
                 });
             }
             Owner::Ears(name, id) => {
@@ -487,7 +496,7 @@ impl Open {
                 up.then_some(server.next_hello),
             ]
         });
-        let asks = master.server.down.is_some();
+        let asks = master.consults();
         let sentinels = master.sentinels.values().flat_map(|witness| {
             let peer = self.peers.get(&witness.peer);
             let up = peer.is_some_and(|peer| peer.wire.up().is_some());

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{failover::Failover, peer::Witness, server::Server};
+use super::{
+    failover::{Cause, Failover},
+    peer::Witness,
+    server::Server,
+};
 use crate::{conf::MasterConf, time::Time};
 
 /// One group of servers under a master's name.
@@ -23,6 +27,8 @@ pub(crate) struct Master {
     /// Since when enough sentinels find it down.
     pub(crate) odown: Option<Time>,
     pub(crate) failover: Failover,
+    /// Why there is one, or was the last.
+    pub(crate) cause: Cause,
     pub(crate) candidacy: Candidacy,
     /// When its address last changed, and whether that was this Duke's doing.
     pub(crate) switched: Option<(Time, bool)>,
@@ -37,6 +43,8 @@ pub(crate) struct Candidacy {
     pub(crate) not_before: Option<Time>,
     /// Elections lost in a row.
     pub(crate) lost: u32,
+    /// It was told that there is nobody to promote, or no majority.
+    pub(crate) told: Option<&'static str>,
 }
 
 impl Master {
@@ -52,6 +60,7 @@ impl Master {
             sentinels: BTreeMap::new(),
             odown: None,
             failover: Failover::Idle,
+            cause: Cause::Outage,
             candidacy: Candidacy::default(),
             switched: None,
             switch_saved: 0,
@@ -83,6 +92,23 @@ impl Master {
     pub(crate) fn majority(&self) -> usize {
         let known = self.sentinels.len().saturating_add(1);
         known.checked_div(2).unwrap_or(0).saturating_add(1)
+    }
+
+    /// Whether the others are to be asked what they think, or for their votes.
+    pub(crate) fn consults(&self) -> bool {
+        self.server.down.is_some() || self.failover.candidate_epoch().is_some()
+    }
+
+    /// How many more replicas may be given the master's data just now, by parallel-syncs.
+    pub(crate) fn syncs_to_spare(&self, now: Time) -> usize {
+        let on_its_way = |server: &&Server| {
+            server.next_order > now
+                || server.follows(&self.server.address)
+                    && !server.in_touch()
+                    && server.down.is_none()
+        };
+        let most = usize::try_from(self.conf.parallel_syncs.max(1)).unwrap_or(usize::MAX);
+        most.saturating_sub(self.replicas.values().filter(on_its_way).count())
     }
 
     pub(crate) fn quorum(&self) -> usize {

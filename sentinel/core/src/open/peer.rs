@@ -44,7 +44,7 @@ pub(crate) struct Witness {
     pub(crate) vote: Option<(String, u64)>,
     pub(crate) last_hello: Time,
     pub(crate) next_hello: Time,
-    /// The config epoch it believes in, by its last hello.
+    /// The config epoch it believes in, by its last hello, if it named the same master as we do.
     pub(crate) believes: Option<u64>,
 }
 

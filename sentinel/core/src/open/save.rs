@@ -5,8 +5,7 @@ use duke_resp::Frame;
 use super::{Open, acl::Users, master::Master};
 use crate::{
     conf::{Owned, Place, quote},
-    id::ClientId,
-    output::{LogLevel, Output},
+    output::LogLevel,
     time::millis,
 };
 
@@ -169,14 +168,6 @@ impl Open {
         }
     }
 
-    /// The client is answered when the file is written.
-    pub(super) fn answer_when_saved(&mut self, client: ClientId, sequence: u64) {
-        self.saving.push_back((sequence, client));
-        if let Some(session) = self.sessions.get_mut(&client) {
-            session.waiting = true;
-        }
-    }
-
     pub(super) fn saved(&mut self, sequence: u64) {
         self.outbox.set_writing(false);
         self.save_fails = false;
@@ -204,11 +195,7 @@ impl Open {
                 break;
             }
             self.saving.pop_front();
-            if let Some(session) = self.sessions.get_mut(&client) {
-                session.waiting = false;
-                let reply = reply.clone();
-                self.tell(Output::Answer { client, reply });
-            }
+            self.end_wait(client, reply.clone());
         }
         self.resume();
     }

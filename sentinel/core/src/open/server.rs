@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Hello,
     /// The EXEC of a promotion in this epoch.
     Promotion(u64),
+    /// That the master takes no writes for a while, for a failover in this epoch.
+    Pause(u64),
     /// Whether the peer finds this master down, and its vote, asked for in this epoch or not at all.
     Opinion(String, Option<u64>),
 }

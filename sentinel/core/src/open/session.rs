@@ -13,6 +13,17 @@ use crate::{id::ClientId, output::Output, time::Time, words::Words};
 /// Commands of one client that may wait for an earlier one of its own.
 const BACKLOG_MAX: usize = 1024;
 
+/// What a client wants to be answered, by `CLIENT REPLY`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Replies {
+    /// Everything.
+    All,
+    /// Nothing.
+    None,
+    /// Everything but its next command.
+    NotTheNext,
+}
+
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -30,8 +41,11 @@ pub(crate) struct Session {
     pub(crate) last_command: String,
     pub(crate) last_at: Time,
     pub(crate) commands: u64,
+    pub(crate) replies: Replies,
     /// Its last command is not answered yet.
     pub(crate) waiting: bool,
+    /// And will not be.
+    pub(crate) mute: bool,
     /// Commands behind that one.
     pub(crate) backlog: VecDeque<Vec<Bytes>>,
 }
@@ -51,7 +65,9 @@ impl Session {
             last_command: String::new(),
             last_at: now,
             commands: 0,
+            replies: Replies::All,
             waiting: false,
+            mute: false,
             backlog: VecDeque::new(),
         }
     }
@@ -80,11 +96,18 @@ impl Open {
     fn answer(&mut self, client: ClientId, words: Vec<Bytes>) {
         let looks =
             super::command::only_looks(Words(&words)) && !self.tells_too_early(Words(&words));
+        let before = self.sessions.get(&client).map(|session| session.replies);
         for reply in self.replies(client, Words(&words)) {
             match reply {
+                Reply::None => {}
+                Reply::Now(_) if self.is_mute(client, before) => {}
                 Reply::Now(reply) if looks => self.tell(Output::Answer { client, reply }),
                 Reply::Now(reply) => self.emit(Output::Answer { client, reply }),
-                Reply::WhenSaved(sequence) => self.answer_when_saved(client, sequence),
+                Reply::WhenSaved(sequence) => {
+                    self.wait(client, before);
+                    self.saving.push_back((sequence, client));
+                }
+                Reply::Later => self.wait(client, before),
                 Reply::AskAgain => {
                     if let Some(session) = self.sessions.get_mut(&client) {
                         session.waiting = true;
@@ -97,6 +120,28 @@ impl Open {
         for client in std::mem::take(&mut self.leaving) {
             self.close(client);
         }
+    }
+
+    /// The client's next command is not looked at before this one is answered.
+    fn wait(&mut self, client: ClientId, before: Option<Replies>) {
+        let mute = self.is_mute(client, before);
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.waiting = true;
+            session.mute = mute;
+        }
+    }
+
+    /// Whether the command just obeyed is to be answered at all; `before` is what held when it came.
+    fn is_mute(&mut self, client: ClientId, before: Option<Replies>) -> bool {
+        let Some(session) = self.sessions.get_mut(&client) else {
+            return false;
+        };
+        let skipped = before == Some(Replies::NotTheNext);
+        if skipped && session.replies == Replies::NotTheNext {
+            session.replies = Replies::All;
+            return true;
+        }
+        session.replies == Replies::None
     }
 
     /// Whether a command asks for a master that is not on disk yet. Who is told of it writes there: if
@@ -116,9 +161,30 @@ impl Open {
         }
     }
 
+    /// Answers a command that was to be answered later, and goes on with those behind it.
+    pub(super) fn answer_later(&mut self, client: ClientId, reply: Frame) {
+        self.end_wait(client, reply);
+        for client in std::mem::take(&mut self.leaving) {
+            self.close(client);
+        }
+        self.resume();
+    }
+
+    /// Answers the command a client waits for, if it wants to be answered.
+    pub(super) fn end_wait(&mut self, client: ClientId, reply: Frame) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.waiting = false;
+            if !session.mute {
+                self.tell(Output::Answer { client, reply });
+            }
+        }
+    }
+
     /// Goes on with clients whose commands waited for something.
     pub(super) fn resume(&mut self) {
-        let saving: BTreeSet<ClientId> = self.saving.iter().map(|(_, client)| *client).collect();
+        let saving = self.saving.iter().map(|(_, client)| *client);
+        let later = self.loading.iter().chain(&self.storing).copied();
+        let saving: BTreeSet<ClientId> = saving.chain(later).collect();
         let waiting: Vec<ClientId> = self
             .sessions
             .iter()
@@ -145,16 +211,5 @@ impl Open {
     pub(super) fn close(&mut self, client: ClientId) {
         self.sessions.remove(&client);
         self.emit(Output::Close { client });
-    }
-
-    /// `AUTH [user] password`
-    pub(super) fn log_in_client(&mut self, client: ClientId, user: &str, password: &str) -> Frame {
-        if !self.users().knows(user, password) {
-            return Frame::error("WRONGPASS invalid username-password pair or user is disabled.");
-        }
-        if let Some(session) = self.sessions.get_mut(&client) {
-            session.user = Some(user.to_owned());
-        }
-        Frame::ok()
     }
 }

@@ -611,8 +611,11 @@ impl World {
             | Output::KillScript { .. }
             | Output::Listen { .. }
             | Output::LogLevel(_)
+            | Output::Measure
+            | Output::Read { .. }
             | Output::Resolve { .. }
-            | Output::RunScript { .. } => unreachable!("a closed group wants none of this"),
+            | Output::RunScript { .. }
+            | Output::Write { .. } => unreachable!("a closed group wants none of this"),
         }
     }
 

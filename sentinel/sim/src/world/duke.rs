@@ -285,11 +285,14 @@ impl World {
             | Output::KillScript { .. }
             | Output::Listen { .. }
             | Output::LogLevel(_)
+            | Output::Measure
             | Output::Protocol { .. }
+            | Output::Read { .. }
             | Output::Ready(_)
             | Output::Resolve { .. }
             | Output::RunScript { .. }
-            | Output::Shutdown => {}
+            | Output::Shutdown
+            | Output::Write { .. } => {}
         }
     }
 

@@ -1,16 +1,30 @@
 //! `ACL`: users at run time.
 
+mod file;
+
 use duke_resp::Frame;
 
-use super::{Reply, lines, unknown_sub};
+use super::{
+    Reply,
+    catalogue::{self, CATEGORIES},
+    lines, unknown_sub,
+};
 use crate::{
     id::ClientId,
     open::{
         Open,
-        acl::{CATEGORIES, COMMANDS, User},
+        acl::{
+            Selector, User,
+            log::{ENTRIES_MAX, Entry},
+            merged,
+        },
     },
+    time::millis,
     words::Words,
 };
+
+/// How many entries `ACL LOG` tells of if it is not said.
+const LOG_DEFAULT: usize = 10;
 
 impl Open {
     pub(super) fn acl_command(&mut self, client: ClientId, words: Words<'_>) -> Reply {
@@ -25,21 +39,13 @@ impl Open {
             }
             "help" => lines(HELP),
             "list" => {
-                let users = self.users().printed();
+                let users = self.users().listed();
                 let line = |line: String| Frame::bulk(format!("user {line}"));
                 Frame::Array(users.into_iter().map(line).collect())
             }
-            "load" | "save" if self.conf.server.aclfile.is_some() => Frame::error(
-                "ERR Duke reads the ACL file only when it starts; change users with ACL SETUSER until \
-                 then",
-            ),
-            "load" | "save" => Frame::error(
-                "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
-                 users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
-                 Redis configuration file set) in order to store users in the Redis configuration.",
-            ),
-            "log" if words.lower(2) == "reset" => Frame::ok(),
-            "log" => Frame::Array(Vec::new()),
+            "load" => return self.load_users(client),
+            "save" => return self.save_users(client),
+            "log" => self.tell_log(words),
             "setuser" => self.set_user(words),
             "users" => Frame::Array(self.users().0.keys().cloned().map(Frame::bulk).collect()),
             "whoami" => {
@@ -56,21 +62,94 @@ impl Open {
 
     fn set_user(&mut self, words: Words<'_>) -> Frame {
         let name = words.text(2).to_owned();
-        let mut user = self.users.0.get(&name).cloned().unwrap_or_else(|| {
-            let mut user = User::nobody();
-            user.channels.clear();
-            user
-        });
-        for index in 3..words.len() {
-            if let Err(reason) = user.apply(words.text(index)) {
+        let known = self.users.0.get(&name).cloned();
+        let mut user = known.unwrap_or_else(User::nobody);
+        if words
+            .0
+            .iter()
+            .any(|word| word.iter().any(u8::is_ascii_control))
+        {
+            return Frame::error("ERR Error in ACL SETUSER: control characters are not allowed");
+        }
+        let rules: Vec<String> = (3..words.len())
+            .map(|index| words.text(index).to_owned())
+            .collect();
+        let rules = match merged(&rules) {
+            Ok(rules) => rules,
+            Err(word) => {
                 return Frame::error(format!(
-                    "ERR Error in ACL SETUSER modifier '{}': {reason}",
-                    words.text(index)
+                    "ERR Unmatched parenthesis in acl selector starting at '{word}'."
+                ));
+            }
+        };
+        for rule in rules {
+            if let Err(reason) = user.apply(&rule) {
+                return Frame::error(format!(
+                    "ERR Error in ACL SETUSER modifier '{rule}': {reason}"
                 ));
             }
         }
         self.users.0.insert(name, user);
         Frame::ok()
+    }
+
+    /// Closes the connections of everybody a rule says; the one that asks is answered first.
+    fn part_from(&mut self, client: ClientId, leaves: impl Fn(&str) -> bool) {
+        let theirs: Vec<ClientId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.user.as_deref().is_some_and(&leaves))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in theirs {
+            if id == client {
+                self.leaving.push(id);
+            } else {
+                self.close(id);
+            }
+        }
+    }
+
+    /// `ACL LOG [count | RESET]`
+    fn tell_log(&mut self, words: Words<'_>) -> Frame {
+        if words.len() > 3 {
+            return super::wrong_sub_arity(words);
+        }
+        if words.lower(2) == "reset" {
+            self.denials.clear();
+            return Frame::ok();
+        }
+        let count = match words.0.get(2).map(|_| words.text(2).parse::<i64>()) {
+            None => LOG_DEFAULT,
+            Some(Ok(count)) => usize::try_from(count).unwrap_or(0).min(ENTRIES_MAX),
+            Some(Err(_)) => {
+                return Frame::error("ERR value is not an integer or out of range");
+            }
+        };
+        let told = self.denials.entries().take(count);
+        Frame::Array(told.map(|entry| self.tell_denial(entry)).collect())
+    }
+
+    fn tell_denial(&self, entry: &Entry) -> Frame {
+        let number = |value: u64| Frame::Integer(i64::try_from(value).unwrap_or(i64::MAX));
+        let wall = |at: crate::time::Time| {
+            let since = millis(at.since(self.started));
+            number(self.conf.started_unix_ms.saturating_add(since))
+        };
+        let age = self.now.since(entry.last).as_secs_f64();
+        let pair = |key: &'static str, value: Frame| (Frame::bulk(key), value);
+        Frame::Map(vec![
+            pair("count", number(entry.count)),
+            pair("reason", Frame::bulk(entry.denial.reason.word())),
+            pair("context", Frame::bulk("toplevel")),
+            pair("object", Frame::bulk(entry.denial.object.clone())),
+            pair("username", Frame::bulk(entry.denial.user.clone())),
+            pair("age-seconds", Frame::Double(age)),
+            pair("client-info", Frame::bulk(entry.client.clone())),
+            pair("entry-id", number(entry.id)),
+            pair("timestamp-created", wall(entry.first)),
+            pair("timestamp-last-updated", wall(entry.last)),
+        ])
     }
 
     fn delete_users(&mut self, client: ClientId, words: Words<'_>) -> Frame {
@@ -86,19 +165,7 @@ impl Open {
                 continue;
             }
             count = count.saturating_add(1);
-            let theirs: Vec<ClientId> = self
-                .sessions
-                .iter()
-                .filter(|(_, session)| session.user.as_ref() == Some(&name))
-                .map(|(id, _)| *id)
-                .collect();
-            for id in theirs {
-                if id == client {
-                    self.leaving.push(id);
-                } else {
-                    self.close(id);
-                }
-            }
+            self.part_from(client, |user| user == name);
         }
         Frame::Integer(count)
     }
@@ -109,7 +176,7 @@ impl Open {
             return Frame::error(format!("ERR User '{name}' not found"));
         };
         let command = words.lower(3);
-        if !COMMANDS.iter().any(|(known, _)| *known == command) {
+        if !catalogue::has(&command) {
             return Frame::error(format!("ERR Command '{}' not found", words.text(3)));
         }
         if user.may(&command, &words.lower(4)) {
@@ -121,10 +188,13 @@ impl Open {
     }
 
     fn generate(&mut self, words: Words<'_>) -> Frame {
-        let bits = match words.0.get(2).map(|_| words.text(2).parse::<u32>()) {
+        let bits = match words.0.get(2).map(|_| words.text(2).parse::<i64>()) {
             None => 256,
-            Some(Ok(bits)) if (1..=4096).contains(&bits) => bits,
-            Some(_) => {
+            Some(Ok(bits)) if (1..=4096).contains(&bits) => bits.unsigned_abs(),
+            Some(Err(_)) => {
+                return Frame::error("ERR value is not an integer or out of range");
+            }
+            Some(Ok(_)) => {
                 return Frame::error(
                     "ERR ACL GENPASS argument must be the number of bits for the output password, a \
                      positive number up to 4096",
@@ -147,10 +217,8 @@ fn categories(words: Words<'_>) -> Frame {
     if !CATEGORIES.contains(&category.as_str()) {
         return Frame::error(format!("ERR Unknown category '{}'", words.text(2)));
     }
-    let within = COMMANDS
-        .iter()
-        .filter(|(_, all)| all.contains(&category.as_str()));
-    Frame::Array(within.map(|(name, _)| Frame::bulk(*name)).collect())
+    let within = catalogue::within(&category);
+    Frame::Array(within.into_iter().map(Frame::bulk).collect())
 }
 
 fn tell(user: &User) -> Frame {
@@ -162,20 +230,24 @@ fn tell(user: &User) -> Frame {
         flags.push(Frame::bulk("sanitize-payload"));
     }
     let passwords = user.passwords.iter().cloned().map(Frame::bulk).collect();
-    Frame::Map(vec![
+    let mut fields = vec![
         (Frame::bulk("flags"), Frame::Set(flags)),
         (Frame::bulk("passwords"), Frame::Array(passwords)),
-        (
-            Frame::bulk("commands"),
-            Frame::bulk(user.commands.join(" ")),
-        ),
-        (Frame::bulk("keys"), Frame::bulk(user.keys.join(" "))),
-        (
-            Frame::bulk("channels"),
-            Frame::bulk(user.channels.join(" ")),
-        ),
-        (Frame::bulk("selectors"), Frame::Array(Vec::new())),
-    ])
+    ];
+    fields.extend(permissions(&user.own));
+    let others = user.others.iter();
+    let others = others.map(|selector| Frame::Map(permissions(selector).into()));
+    fields.push((Frame::bulk("selectors"), Frame::Array(others.collect())));
+    Frame::Map(fields)
+}
+
+fn permissions(selector: &Selector) -> [(Frame, Frame); 3] {
+    [
+        ("commands", &selector.commands),
+        ("keys", &selector.keys),
+        ("channels", &selector.channels),
+    ]
+    .map(|(name, rules)| (Frame::bulk(name), Frame::bulk(rules.join(" "))))
 }
 
 const HELP: &str = "\
@@ -192,6 +264,12 @@ GETUSER <username>
     Everything about a user.
 LIST
     All users as lines of configuration.
+LOAD
+    Take the users of the ACL file.
+LOG [<count> | RESET]
+    What was refused last.
+SAVE
+    Write all users into the ACL file.
 SETUSER <username> <attribute> [<attribute> ...]
     Create or change a user.
 USERS

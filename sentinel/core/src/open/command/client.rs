@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
-use duke_resp::Frame;
+use duke_resp::{Bytes, Frame};
 
-use super::{lines, unknown_sub};
+use super::{Reply, lines, unknown_sub};
 use crate::{
     id::ClientId,
-    open::{Open, session::Session},
-    words::Words,
+    open::{
+        Open,
+        session::{Replies, Session},
+    },
+    words::{Words, shortened},
 };
 
 /// The longest name a client may give itself, in bytes.
@@ -18,17 +21,25 @@ fn number(value: u64) -> Frame {
     Frame::Integer(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
+/// Text for people, which RESP3 marks as such.
+fn prose(text: String) -> Frame {
+    Frame::Verbatim {
+        format: *b"txt",
+        text: Bytes::from(text),
+    }
+}
+
 fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Open {
-    pub(super) fn client_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
+    pub(super) fn client_command(&mut self, client: ClientId, words: Words<'_>) -> Reply {
         let sub = words.lower(1);
         let Some(session) = self.sessions.get_mut(&client) else {
-            return Frame::Null;
+            return Reply::None;
         };
-        match sub.as_str() {
+        let frame = match sub.as_str() {
             "id" => number(client.0),
             "getname" if session.name.is_empty() => Frame::Null,
             "getname" => Frame::bulk(session.name.clone()),
@@ -37,20 +48,48 @@ impl Open {
                 self.set_name(client, &name).unwrap_or_else(Frame::ok)
             }
             "setinfo" => set_info(session, words),
-            "info" => Frame::bulk(self.describe(client)),
+            "info" => prose(self.describe(client)),
             "list" => self.list_clients(words),
             "kill" => self.kill_clients(client, words),
             "help" => lines(HELP),
             "getredir" => Frame::Integer(-1),
             "unblock" => Frame::Integer(0),
             // Nothing is paused, tracked or evicted here; who asks for it is not refused, as stock.
-            "no-evict" | "pause" | "unpause" | "reply" | "tracking" | "caching" => Frame::ok(),
+            "no-evict" if !matches!(words.lower(2).as_str(), "on" | "off") => {
+                Frame::error("ERR syntax error")
+            }
+            "pause" => pause(words),
+            "reply" => return self.set_replies(client, words),
+            "caching" => Frame::error(
+                "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
+                 OPTOUT mode enabled",
+            ),
+            "no-evict" | "unpause" | "tracking" => Frame::ok(),
             "trackinginfo" => Frame::Map(vec![
                 (Frame::bulk("flags"), Frame::Set(vec![Frame::bulk("off")])),
                 (Frame::bulk("redirect"), Frame::Integer(-1)),
                 (Frame::bulk("prefixes"), Frame::Array(Vec::new())),
             ]),
             _ => unknown_sub(words),
+        };
+        Reply::Now(frame)
+    }
+
+    /// `CLIENT REPLY ON | OFF | SKIP`
+    fn set_replies(&mut self, client: ClientId, words: Words<'_>) -> Reply {
+        let replies = match words.lower(2).as_str() {
+            "on" => Replies::All,
+            "off" => Replies::None,
+            "skip" => Replies::NotTheNext,
+            _ => return Reply::Now(Frame::error("ERR syntax error")),
+        };
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.replies = replies;
+        }
+        if replies == Replies::All {
+            Reply::Now(Frame::ok())
+        } else {
+            Reply::None
         }
     }
 
@@ -68,7 +107,7 @@ impl Open {
     }
 
     /// One line of `CLIENT LIST`.
-    fn describe(&self, client: ClientId) -> String {
+    pub(super) fn describe(&self, client: ClientId) -> String {
         let Some(session) = self.sessions.get(&client) else {
             return String::new();
         };
@@ -102,6 +141,16 @@ impl Open {
     }
 
     fn list_clients(&self, words: Words<'_>) -> Frame {
+        let kind = words.lower(3);
+        let kinds = ["normal", "pubsub", "master", "replica", "slave"];
+        match (words.len(), words.lower(2).as_str()) {
+            (4, "type") if !kinds.contains(&kind.as_str()) => {
+                let word = shortened(words.text(3));
+                return Frame::error(format!("ERR Unknown client type '{word}'"));
+            }
+            (2, _) | (4, "type") | (4.., "id") => {}
+            _ => return Frame::error("ERR syntax error"),
+        }
         let wanted = |client: &ClientId| match words.lower(2).as_str() {
             "type" => match words.lower(3).as_str() {
                 "normal" => !self.is_subscriber(*client),
@@ -113,7 +162,7 @@ impl Open {
         };
         let listed = self.sessions.keys().filter(|client| wanted(client));
         let lines: Vec<String> = listed.map(|client| self.describe(*client)).collect();
-        Frame::bulk(lines.concat())
+        prose(lines.concat())
     }
 
     fn is_subscriber(&self, client: ClientId) -> bool {
@@ -198,6 +247,21 @@ impl Open {
             },
             _ => false,
         }
+    }
+}
+
+/// `CLIENT PAUSE timeout [WRITE | ALL]`
+fn pause(words: Words<'_>) -> Frame {
+    if words.len() > 4 {
+        return Frame::error("ERR syntax error");
+    }
+    if words.len() == 4 && !matches!(words.lower(3).as_str(), "write" | "all") {
+        return Frame::error("ERR CLIENT PAUSE mode must be WRITE or ALL");
+    }
+    match words.text(2).parse::<i64>() {
+        Err(_) => Frame::error("ERR timeout is not an integer or out of range"),
+        Ok(..0) => Frame::error("ERR timeout is negative"),
+        Ok(_) => Frame::ok(),
     }
 }
 

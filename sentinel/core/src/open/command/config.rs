@@ -31,7 +31,7 @@ impl Open {
     pub(super) fn config_command(&mut self, words: Words<'_>) -> Reply {
         match words.lower(2).as_str() {
             "get" => Reply::Now(self.config_get(words)),
-            "set" => self.config_set(words),
+            "set" if words.len() > 4 => self.config_set(words),
             _ => Reply::Now(Frame::error(
                 "ERR Only SENTINEL CONFIG GET <param> [<param> <param> ...] / SET <param> <value> \
                  [<param> <value> ...] are supported.",

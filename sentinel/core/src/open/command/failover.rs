@@ -4,7 +4,11 @@ use duke_resp::Frame;
 
 use super::sentinel::no_master;
 use crate::{
-    open::{Open, failover::Failover, master::Master},
+    open::{
+        Open,
+        failover::{Cause, Failover},
+        master::Master,
+    },
     pattern::matches,
     words::Words,
 };
@@ -15,21 +19,41 @@ impl Open {
         if !self.masters.contains_key(&name) {
             return no_master();
         }
-        if words.len() > 3 {
-            return Frame::error("ERR Unknown failover option specified");
-        }
-        let done = self.with(&name, Self::order_failover);
+        let done = match (words.len(), words.lower(3).as_str()) {
+            (3, _) => self.with(&name, Self::order_failover),
+            (4, "coordinated") => self.with(&name, Self::coordinate_failover),
+            _ => return Frame::error("ERR Unknown failover option specified"),
+        };
         done.unwrap_or_else(no_master)
+    }
+
+    /// Why no failover can begin now, if none can.
+    fn failover_fault(&self, master: &Master) -> Option<Frame> {
+        if master.failover != Failover::Idle {
+            return Some(Frame::error("INPROG Failover already in progress"));
+        }
+        let nobody = self.candidate(master).is_none();
+        nobody.then(|| Frame::error("NOGOODSLAVE No suitable replica to promote"))
+    }
+
+    /// As Valkey 9: an election, and a master that hands over.
+    fn coordinate_failover(&mut self, master: &mut Master) -> Frame {
+        if let Some(fault) = self.failover_fault(master) {
+            return fault;
+        }
+        if !master.server.info.hands_over {
+            return Frame::error("NOGOODPRIMARY Primary does not support FAILOVER command");
+        }
+        self.stand(master, Cause::Coordination);
+        Frame::ok()
     }
 
     /// As stock: nobody else is asked, the order itself is enough.
     fn order_failover(&mut self, master: &mut Master) -> Frame {
-        if master.failover != Failover::Idle {
-            return Frame::error("INPROG Failover already in progress");
+        if let Some(fault) = self.failover_fault(master) {
+            return fault;
         }
-        if self.candidate(master).is_none() {
-            return Frame::error("NOGOODSLAVE No suitable replica to promote");
-        }
+        master.cause = Cause::Order;
         let epoch = self.next_epoch(master);
         // Nobody else gets this Duke's vote in the epoch it uses itself.
         master.leader_epoch = epoch;

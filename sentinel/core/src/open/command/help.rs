@@ -16,7 +16,7 @@ CONFIG GET <param> [<param> ...]
     Show parameters of this sentinel.
 DEBUG [<param> <value> ...]
     Show or change time constants, in milliseconds.
-FAILOVER <master-name>
+FAILOVER <master-name> [COORDINATED]
     Replace the master without asking the other sentinels.
 FLUSHCONFIG
     Write the configuration file.

@@ -10,11 +10,13 @@ use crate::{
     link::Wire,
     open::{
         Open,
-        command::VERSION,
+        command::{Reply, VERSION},
+        failover::Cause,
         master::Master,
         peer::{Peer, Witness},
         server::{Purpose, Reconf, Server},
     },
+    output::Output,
     time::{Time, millis},
     words::Words,
 };
@@ -174,27 +176,38 @@ impl Open {
         Frame::Map(fields.0)
     }
 
-    pub(crate) fn info_command(&self, words: Words<'_>) -> Frame {
+    pub(crate) fn info_command(&mut self, words: Words<'_>) -> Reply {
         let wanted: Vec<String> = (1..words.len()).map(|index| words.lower(index)).collect();
         let all = wanted.is_empty()
             || wanted
                 .iter()
                 .any(|name| matches!(name.as_str(), "all" | "default" | "everything"));
+        let is_wanted = |name: &str| all || wanted.iter().any(|wanted| wanted == name);
+        if is_wanted("cpu") && self.usage.is_none() {
+            self.tell(Output::Measure);
+            return Reply::AskAgain;
+        }
         let sections: Vec<String> = [
             ("server", self.info_server()),
             ("clients", self.info_clients()),
             ("stats", self.info_stats()),
-            (
-                "cpu",
-                "# CPU\r\nused_cpu_sys:0.000000\r\nused_cpu_user:0.000000\r\n".to_owned(),
-            ),
+            ("cpu", self.info_cpu()),
             ("sentinel", self.info_sentinel()),
         ]
         .into_iter()
-        .filter(|(name, _)| all || wanted.iter().any(|wanted| wanted == name))
+        .filter(|(name, _)| is_wanted(name))
         .map(|(_, section)| section)
         .collect();
-        Frame::bulk(sections.join("\r\n"))
+        Reply::Now(Frame::bulk(sections.join("\r\n")))
+    }
+
+    fn info_cpu(&self) -> String {
+        let (user, system) = self.usage.unwrap_or_default();
+        format!(
+            "# CPU\r\nused_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\n",
+            system.as_secs_f64(),
+            user.as_secs_f64(),
+        )
     }
 
     fn info_server(&self) -> String {
@@ -223,13 +236,9 @@ impl Open {
     }
 
     fn info_stats(&self) -> String {
-        let commands: u64 = self.sessions.values().map(|session| session.commands).sum();
         format!(
-            "# Stats\r\ntotal_connections_received:{}\r\ntotal_commands_processed:{commands}\r\n",
-            self.sessions
-                .keys()
-                .next_back()
-                .map_or(0, |client| client.0),
+            "# Stats\r\ntotal_connections_received:{}\r\ntotal_commands_processed:{}\r\n",
+            self.joined, self.commands,
         )
     }
 
@@ -265,12 +274,15 @@ impl Open {
 
 fn master_flags(master: &Master) -> String {
     let server = &master.server;
+    let is_due_to = |cause| master.failover.is_on() && master.cause == cause;
     let flags = [
         (server.down.is_some(), "s_down"),
         (master.odown.is_some(), "o_down"),
         (true, "master"),
         (server.is_disconnected(), "disconnected"),
         (master.failover.is_on(), "failover_in_progress"),
+        (is_due_to(Cause::Order), "force_failover"),
+        (is_due_to(Cause::Coordination), "coordinated_failover"),
         (server.script_kill_sent, "script_kill_sent"),
         (server.rebooted.is_some(), "master_reboot"),
     ];

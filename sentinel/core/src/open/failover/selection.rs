@@ -8,12 +8,14 @@ use crate::{
 };
 
 impl Open {
-    /// The replica to promote, by stock's order: lowest priority, most data, lowest run id.
+    /// The replica to promote, by stock's order: lowest priority, most data, lowest run id. Whoever is
+    /// being given a whole new data set has neither the old one nor the new, and comes last.
     pub(crate) fn candidate(&self, master: &Master) -> Option<u64> {
         let claim = |server: &&Server| {
             let run_id = &server.info.run_id;
             let unnamed = run_id.is_empty();
             (
+                server.info.unsynced,
                 server.info.priority,
                 Reverse(server.info.offset),
                 unnamed,

@@ -29,6 +29,7 @@ impl Open {
             master.conf.failover_timeout
         };
         let mut orders = Vec::new();
+        let mut room = master.syncs_to_spare(now);
         for server in master.replicas.values_mut() {
             if server.informed.is_none() || server.command.up().is_none() || server.next_order > now
             {
@@ -45,7 +46,8 @@ impl Open {
                 server.stray = None;
             } else {
                 let since = *server.stray.get_or_insert(now);
-                if now.since(since) > patience && server.was_up_for(now, calm) {
+                if now.since(since) > patience && server.was_up_for(now, calm) && room > 0 {
+                    room = room.saturating_sub(1);
                     orders.push((server.id, "+fix-slave-config"));
                 }
             }

@@ -47,6 +47,8 @@ impl Open {
         let mut old = std::mem::replace(&mut master.server, promoted);
         let old_id = old.id;
         old.former = true;
+        // Others may have made it follow already.
+        old.doubt(now);
         old.name = old.address.joined(by_name);
         master.replicas.insert(old.name.clone(), old);
         for server in master.servers_mut() {

@@ -9,124 +9,15 @@
     reason = "a test fails by panicking, and looks at the outputs it is about"
 )]
 
+mod promotion;
+mod stage;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use duke_core::{ClientId, Engine, Input, LinkId, Output, RequestId, Time, conf::Conf};
+use duke_core::{ClientId, Input, Output};
 use duke_resp::{Bytes, Frame};
 
-const CLIENT: ClientId = ClientId(1);
-
-/// A Duke and everything it wanted so far.
-struct Stage {
-    engine: Engine,
-    now: u64,
-    wanted: Vec<Output>,
-}
-
-impl Stage {
-    fn new(text: &str) -> Self {
-        let conf = Conf::read(text, &[]).unwrap();
-        let engine = Engine::open(conf, 7, Time::default());
-        let mut stage = Self {
-            engine,
-            now: 0,
-            wanted: Vec::new(),
-        };
-        stage.drain();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        stage.tell(Input::Joined {
-            client: CLIENT,
-            address,
-        });
-        stage
-    }
-
-    fn drain(&mut self) {
-        while let Some(output) = self.engine.poll() {
-            self.wanted.push(output);
-        }
-    }
-
-    fn tell(&mut self, input: Input) {
-        self.engine.handle(Time::from_millis(self.now), input);
-        self.drain();
-    }
-
-    /// Lets time pass, waking the engine when it wants to be.
-    fn pass(&mut self, millis: u64) {
-        let end = self.now + millis;
-        while let Some(due) = self.engine.deadline().filter(|due| due.as_millis() <= end) {
-            self.now = self.now.max(due.as_millis());
-            self.engine.tick(Time::from_millis(self.now));
-            self.drain();
-        }
-        self.now = end;
-    }
-
-    fn ask(&mut self, line: &str) {
-        let words = line
-            .split(' ')
-            .map(|word| Bytes::copy_from_slice(word.as_bytes()));
-        self.tell(Input::Asked {
-            client: CLIENT,
-            words: words.collect(),
-        });
-    }
-
-    /// What was answered since the last look.
-    fn answers(&mut self) -> Vec<Frame> {
-        let (answers, rest) = std::mem::take(&mut self.wanted)
-            .into_iter()
-            .partition::<Vec<_>, _>(|output| matches!(output, Output::Answer { .. }));
-        self.wanted = rest;
-        let reply = |output| match output {
-            Output::Answer { reply, .. } => Some(reply),
-            _ => None,
-        };
-        answers.into_iter().filter_map(reply).collect()
-    }
-
-    /// The newest state that was to be written.
-    fn file(&self) -> Option<(u64, String)> {
-        self.wanted.iter().rev().find_map(|output| match output {
-            Output::Persist { sequence, text } => Some((*sequence, text.clone())),
-            _ => None,
-        })
-    }
-
-    /// The disk is done with everything that was to be written.
-    fn written(&mut self) {
-        while let Some((sequence, _)) = self.file() {
-            self.wanted
-                .retain(|output| !matches!(output, Output::Persist { .. }));
-            self.tell(Input::Persisted { sequence });
-        }
-    }
-
-    /// Connections to somebody that were wanted and not given yet.
-    fn connections(&mut self, port: u16) -> Vec<LinkId> {
-        let link = |output: &Output| match output {
-            Output::Connect { link, address } if address.port() == port => Some(*link),
-            _ => None,
-        };
-        let links = self.wanted.iter().filter_map(link).collect();
-        self.wanted.retain(|output| link(output).is_none());
-        links
-    }
-
-    /// The requests on a connection that are a command of this name.
-    fn requests(&self, wanted: LinkId, name: &str) -> Vec<(RequestId, Vec<Bytes>)> {
-        let request = |output: &Output| match output {
-            Output::Request {
-                link,
-                request,
-                words,
-            } if *link == wanted && words[0] == name.as_bytes() => Some((*request, words.clone())),
-            _ => None,
-        };
-        self.wanted.iter().filter_map(request).collect()
-    }
-}
+use crate::stage::{CLIENT, Stage};
 
 const LAKE: &str = "port 26379\nsentinel myid 1111111111111111111111111111111111111111\n\
                     sentinel monitor lake 10.0.0.1 6379 2\n\
@@ -441,4 +332,45 @@ fn a_master_that_is_monitored_again_gets_no_second_vote_of_an_epoch() {
     let third = "3".repeat(40);
     let vote = ask(&mut stage, &third);
     assert_ne!(vote, Frame::bulk(third), "it gave its vote of epoch 7");
+}
+
+#[test]
+fn of_masters_that_fail_at_once_each_has_a_vote_of_its_own() {
+    let text = format!("{LAKE}sentinel monitor pond 10.0.0.9 6379 2\n");
+    let mut stage = Stage::new(&text);
+    stage.written();
+    let ask = |stage: &mut Stage, host: &str, epoch: u64| {
+        stage.ask(&format!(
+            "SENTINEL IS-MASTER-DOWN-BY-ADDR {host} 6379 {epoch} {OTHER}"
+        ));
+        stage.written();
+        stage.answers()[0].as_array().unwrap()[2].clone()
+    };
+    assert_eq!(ask(&mut stage, "10.0.0.1", 7), Frame::Integer(7));
+    assert_eq!(
+        ask(&mut stage, "10.0.0.9", 6),
+        Frame::Integer(6),
+        "an older epoch, but of another master"
+    );
+    assert_eq!(
+        ask(&mut stage, "10.0.0.1", 6),
+        Frame::Integer(7),
+        "no vote in an epoch gone by"
+    );
+}
+
+#[test]
+fn who_wants_no_answers_gets_none() {
+    let mut stage = Stage::new(LAKE);
+    stage.written();
+    for line in ["CLIENT REPLY SKIP", "PING", "PING one"] {
+        stage.ask(line);
+    }
+    assert_eq!(stage.answers(), [Frame::bulk("one")], "but the next");
+    for line in ["CLIENT REPLY OFF", "PING", "SENTINEL SET lake quorum 1"] {
+        stage.ask(line);
+    }
+    stage.written();
+    stage.ask("CLIENT REPLY ON");
+    assert_eq!(stage.answers(), [Frame::ok()]);
 }

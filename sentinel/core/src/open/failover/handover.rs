@@ -1,0 +1,152 @@
+//! A living master hands over to a replica, so that no write is lost: it takes no more of them
+//! (`CLIENT PAUSE … WRITE`, since Redis 6.2), the replica gets all there are, and only then is promoted.
+//!
+//! Both kinds of `SENTINEL FAILOVER` begin so. The plain one promises a new master, with or without
+//! the old one's help: if that does not come in time, the replica is promoted as in an outage. The
+//! coordinated one promises that nothing is lost: without help it is called off.
+//!
+//! Valkey 9 has the master do this by its own command `FAILOVER`, which waits up to a second for a
+//! replica to say how far it is, writes standing still meanwhile. Both servers are asked here instead.
+
+use std::time::Duration;
+
+use duke_resp::Frame;
+
+use super::{Cause, Failover};
+use crate::{
+    open::{
+        Open,
+        event::Level,
+        master::Master,
+        server::{Purpose, Reconf},
+    },
+    time::millis,
+};
+
+/// The longest that clients' writes wait for a plain `SENTINEL FAILOVER`.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+impl Open {
+    /// How long clients' writes may wait; none if the present master is not asked to hand over.
+    ///
+    /// While it takes no writes, it takes no hellos either, and a sentinel that says one hears no PONG
+    /// behind it: the pause must be over before anybody finds the master down for it.
+    pub(super) fn pause_span(master: &Master) -> Option<Duration> {
+        let server = &master.server;
+        let helps = server.info.hands_over
+            && server.command.up().is_some()
+            && server.down.is_none()
+            && !server.reports_slave;
+        let most = match master.cause {
+            Cause::Outage => return None,
+            Cause::Order => PAUSE_MAX,
+            Cause::Coordination => master.conf.failover_timeout,
+        };
+        let unseen = master.conf.down_after.checked_div(2).unwrap_or_default();
+        helps.then_some(most.min(unseen))
+    }
+
+    /// Has the master take no writes for `pause`, and waits until `target` has all there are.
+    pub(super) fn hand_over(
+        &mut self,
+        master: &mut Master,
+        epoch: u64,
+        target: u64,
+        pause: Duration,
+    ) {
+        let (now, old) = (self.now, master.server.id);
+        let client = master.renamed("CLIENT").to_owned();
+        let words = [&client, "PAUSE", &millis(pause).to_string(), "WRITE"];
+        self.ask(master, old, Purpose::Pause(epoch), &words);
+        // What is published there would wait, and everything behind it.
+        master.server.next_hello = now.after(pause);
+        master.server.doubt(now);
+        // Asked behind the pause: what it has now is all it will have.
+        self.inform(master, old);
+        // The second half is for the promotion.
+        let patience = pause.checked_div(2).unwrap_or_default();
+        master.failover = Failover::HandingOver {
+            epoch,
+            target,
+            until: now.after(patience),
+        };
+        self.touched.insert(master.name.clone());
+    }
+
+    /// The master answered whether it waits.
+    pub(crate) fn pause_answered(&mut self, master: &mut Master, in_epoch: u64, reply: &Frame) {
+        let Failover::HandingOver { epoch, target, .. } = master.failover else {
+            return;
+        };
+        if epoch != in_epoch {
+            return;
+        }
+        if reply.as_error().is_some() {
+            tracing::warn!(?reply, "the master does not hold its clients' writes");
+            return self.end_handover(master);
+        }
+        // What the replica says from now on is compared.
+        if let Some(server) = master.server_of_mut(target) {
+            server.doubt(self.now);
+        }
+        self.inform(master, target);
+    }
+
+    /// Promotes the replica once it has everything the master has.
+    pub(crate) fn handover_seen(&mut self, master: &mut Master) {
+        let Failover::HandingOver { epoch, target, .. } = master.failover else {
+            return;
+        };
+        let old = &master.server;
+        let Some(new) = master.server_of(target) else {
+            return;
+        };
+        let told = old.informed.is_some() && new.informed.is_some();
+        let same = new.info.lineage.meets(&old.info.lineage) || !old.info.lineage.is_known();
+        if told && same && new.in_touch() && new.info.offset >= old.info.offset {
+            self.promote(master, epoch, target);
+        }
+    }
+
+    /// The master did not help, or not in time.
+    pub(super) fn end_handover(&mut self, master: &mut Master) {
+        let Failover::HandingOver { epoch, target, .. } = master.failover else {
+            return;
+        };
+        match master.cause {
+            Cause::Order => self.promote(master, epoch, target),
+            Cause::Outage | Cause::Coordination => {
+                self.master_event(master, Level::Warning, "-failover-abort-master-timeout");
+                self.release(master);
+                self.retry_later(master);
+            }
+        }
+    }
+
+    /// There will be no new master: the present one takes writes again.
+    pub(super) fn release(&mut self, master: &mut Master) {
+        if master.cause == Cause::Outage {
+            return;
+        }
+        let old = master.server.id;
+        self.unpause(master, old);
+        master.server.next_hello = self.now;
+    }
+
+    /// The master that handed over follows the new one at once; its clients look for it anew.
+    pub(super) fn demote(&mut self, master: &mut Master, old: u64) {
+        self.point(master, old);
+        self.unpause(master, old);
+        let now = self.now;
+        if let Some(server) = master.server_of_mut(old) {
+            server.former = false;
+            server.reconf = Reconf::Sent(now);
+        }
+        self.server_event(master, old, Level::Notice, "+slave-reconf-sent");
+    }
+
+    fn unpause(&mut self, master: &mut Master, id: u64) {
+        let client = master.renamed("CLIENT").to_owned();
+        self.ask(master, id, Purpose::Nothing, &[&client, "UNPAUSE"]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Telling one replica to become the master, and finding out whether it did.
+
+use duke_resp::Frame;
+
+use super::{Cause, Failover, PROMOTION_PATIENCE, UNFIT, Word};
+use crate::open::{Open, event::Level, master::Master, server::Purpose};
+
+impl Open {
+    /// Tells a replica to become master in `epoch`.
+    pub(super) fn promote(&mut self, master: &mut Master, epoch: u64, target: u64) {
+        self.order(master, target, Purpose::Promotion(epoch), "NO", "ONE");
+        let mut run_id = String::new();
+        if let Some(server) = master.server_of_mut(target) {
+            server.doubt(self.now);
+            server.info.run_id.clone_into(&mut run_id);
+        }
+        self.inform(master, target);
+        let patience = PROMOTION_PATIENCE.min(master.conf.failover_timeout);
+        master.failover = Failover::Promoting {
+            epoch,
+            target,
+            run_id,
+            word: Word::Awaited,
+            until: self.now.after(patience),
+        };
+        self.touched.insert(master.name.clone());
+    }
+
+    /// Sends stock's transaction that gives a server another role.
+    pub(crate) fn order(
+        &mut self,
+        master: &mut Master,
+        id: u64,
+        purpose: Purpose,
+        host: &str,
+        port: &str,
+    ) {
+        let name = |command: &str| master.renamed(command).to_owned();
+        let [multi, slaveof, config, client, exec] =
+            ["MULTI", "SLAVEOF", "CONFIG", "CLIENT", "EXEC"].map(name);
+        for words in [
+            &[multi.as_str()][..],
+            &[&slaveof, host, port],
+            &[&config, "REWRITE"],
+            &[&client, "KILL", "TYPE", "normal"],
+            &[&client, "KILL", "TYPE", "pubsub"],
+        ] {
+            self.ask(master, id, Purpose::Nothing, words);
+        }
+        self.ask(master, id, purpose, &[&exec]);
+    }
+
+    /// The promotion's transaction was answered.
+    pub(crate) fn promoted(&mut self, master: &mut Master, id: u64, in_epoch: u64, reply: &Frame) {
+        let Failover::Promoting {
+            epoch,
+            target,
+            word,
+            ..
+        } = &mut master.failover
+        else {
+            return;
+        };
+        if *target != id || *epoch != in_epoch {
+            return;
+        }
+        let done = reply
+            .as_array()
+            .and_then(<[Frame]>::first)
+            .is_some_and(|first| !matches!(first, Frame::Error(_)));
+        if done {
+            *word = Word::Given;
+            self.server_event(master, id, Level::Notice, "+failover-state-wait-promotion");
+        } else {
+            tracing::warn!(?reply, "a server refused to become master");
+            self.abort_promotion(master, id);
+        }
+    }
+
+    /// The server that was told to become master said what it is.
+    pub(crate) fn promotion_seen(&mut self, master: &mut Master, id: u64) {
+        let Some(server) = master.replicas.values().find(|server| server.id == id) else {
+            return;
+        };
+        let is_master = !server.reports_slave;
+        let now_runs = server.info.run_id.clone();
+        match master.failover.clone() {
+            Failover::Promoting {
+                epoch,
+                target,
+                run_id,
+                word,
+                ..
+            } if target == id => match (word, is_master) {
+                // It restarted meanwhile: what it holds now, if anything, is not what it was chosen for.
+                _ if !run_id.is_empty() && now_runs != run_id => self.abort_promotion(master, id),
+                (Word::Given | Word::Lost, true) => self.replace(master, id, epoch),
+                // The order was lost with the connection.
+                (Word::Lost, false) => self.promote(master, epoch, id),
+                (Word::Awaited, _) | (Word::Given, false) => {}
+            },
+            Failover::Idle
+            | Failover::Candidate { .. }
+            | Failover::Selecting { .. }
+            | Failover::HandingOver { .. }
+            | Failover::Promoting { .. }
+            | Failover::Following { .. } => {}
+        }
+    }
+
+    /// There is a new master: it takes the old one's place.
+    fn replace(&mut self, master: &mut Master, id: u64, epoch: u64) {
+        let Some(to) = master.server_of(id).map(|server| server.address.clone()) else {
+            return;
+        };
+        let from = self.endpoint(&master.server.address);
+        self.server_event(master, id, Level::Warning, "+promoted-slave");
+        self.master_event(master, Level::Warning, "+failover-state-reconf-slaves");
+        master.config_epoch = epoch;
+        if self.crash_promoted {
+            return self.emit(crate::output::Output::Crash(99));
+        }
+        let old = master.server.id;
+        let waits = master.cause != Cause::Outage && master.server.command.up().is_some();
+        self.switch(master, &to, true);
+        if waits {
+            self.demote(master, old);
+        }
+        let endpoint = self.endpoint(&to);
+        self.run_reconfig(master, "leader", &from, &endpoint);
+        let until = self.now.after(master.conf.failover_timeout);
+        master.failover = Failover::Following { until };
+        self.touched.insert(master.name.clone());
+    }
+
+    /// The connection to a server was lost, or never stood.
+    pub(crate) fn failover_link_lost(&mut self, master: &mut Master, id: u64, stood: bool) {
+        match &mut master.failover {
+            Failover::Selecting { asked, .. } => {
+                asked.remove(&id);
+            }
+            Failover::Promoting { target, word, .. } if *target == id && stood => {
+                // It may have obeyed and died, obeyed and closed, or never have heard: it is asked.
+                if *word == Word::Awaited {
+                    *word = Word::Lost;
+                }
+            }
+            Failover::Promoting { target, .. } if *target == id => self.abort_promotion(master, id),
+            Failover::HandingOver { target, .. } if *target == id => {
+                self.abort_promotion(master, id);
+            }
+            Failover::HandingOver { .. } if master.server.id == id => self.end_handover(master),
+            Failover::Idle
+            | Failover::Candidate { .. }
+            | Failover::HandingOver { .. }
+            | Failover::Promoting { .. }
+            | Failover::Following { .. } => {}
+        }
+    }
+
+    pub(super) fn abort_promotion(&mut self, master: &mut Master, target: u64) {
+        self.master_event(master, Level::Warning, "-failover-abort-slave-timeout");
+        let until = self.now.after(UNFIT);
+        if let Some(server) = master.server_of_mut(target) {
+            server.unfit_until = Some(until);
+        }
+        self.release(master);
+        self.retry_later(master);
+    }
+}

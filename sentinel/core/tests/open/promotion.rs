@@ -1,0 +1,91 @@
+//! A promotion whose connection is lost before its answer came.
+
+use duke_core::{Input, LinkError, LinkId};
+use duke_resp::Frame;
+
+use crate::stage::Stage;
+
+const POND: &str = "port 26379\nsentinel myid 1111111111111111111111111111111111111111\n\
+                    sentinel monitor pond 10.0.0.1 6379 1\n\
+                    sentinel down-after-milliseconds pond 1000\n\
+                    sentinel known-replica pond 10.0.0.2 6380\n";
+
+fn replica(run_id: &str) -> Frame {
+    Frame::bulk(format!(
+        "run_id:{run_id}\r\nrole:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\n\
+         master_link_status:up\r\nslave_repl_offset:7\r\nslave_priority:100\r\n"
+    ))
+}
+
+fn master(run_id: &str) -> Frame {
+    Frame::bulk(format!("run_id:{run_id}\r\nrole:master\r\n"))
+}
+
+fn order(stage: &Stage, link: LinkId) -> bool {
+    !stage.requests(link, "SLAVEOF").is_empty()
+}
+
+/// A Duke that has just told the only replica to become master; and the connection it did so on.
+fn ordered() -> (Stage, LinkId) {
+    let mut stage = Stage::new(POND);
+    stage.written();
+    let links = stage.connections(6380);
+    for link in &links {
+        stage.connect(*link);
+    }
+    // The other one is for the channel.
+    let commands = |link: &LinkId| stage.reply(*link, "INFO", &replica("a")) > 0;
+    let link = links.into_iter().find(commands).unwrap();
+    stage.ask("SUBSCRIBE +switch-master");
+    stage.answers();
+    // The master never answers.
+    for _ in 0..200 {
+        stage.pass(10);
+        stage.written();
+        stage.reply(link, "PING", &Frame::simple("PONG"));
+        stage.reply(link, "INFO", &replica("a"));
+        stage.written();
+        if order(&stage, link) {
+            return (stage, link);
+        }
+    }
+    panic!("nobody was told to become master");
+}
+
+/// The connection is lost and made again; the server says this of itself.
+fn lost_and_found(stage: &mut Stage, link: LinkId, says: &Frame) -> LinkId {
+    stage.tell(Input::LinkDown {
+        link,
+        error: LinkError::Reset,
+    });
+    stage.pass(1);
+    let link = stage.connections(6380)[0];
+    stage.connect(link);
+    stage.reply(link, "INFO", says);
+    stage.written();
+    link
+}
+
+#[test]
+fn who_obeyed_is_master() {
+    let (mut stage, link) = ordered();
+    lost_and_found(&mut stage, link, &master("a"));
+    let told = format!("{:?}", stage.answers());
+    assert!(told.contains("pond 10.0.0.1 6379 10.0.0.2 6380"), "{told}");
+}
+
+#[test]
+fn who_never_heard_is_told_again() {
+    let (mut stage, link) = ordered();
+    let link = lost_and_found(&mut stage, link, &replica("a"));
+    assert!(order(&stage, link));
+    assert_eq!(stage.answers(), [], "nothing has changed yet");
+}
+
+#[test]
+fn who_restarted_meanwhile_is_not_taken() {
+    let (mut stage, link) = ordered();
+    let link = lost_and_found(&mut stage, link, &master("b"));
+    assert_eq!(stage.answers(), [], "it may be empty");
+    assert!(!order(&stage, link));
+}
