@@ -15,7 +15,7 @@ use integration::{
     demo,
     fault::Direction,
     image, place, progress,
-    verify::{self, upstream},
+    verify::{self, mixed, upstream},
 };
 
 /// A real Kubernetes on this machine, to try the operator on and to test it.
@@ -107,6 +107,11 @@ enum Verb {
     Stock {
         /// Which: redis-8.0, valkey-8.1.
         name: String,
+    },
+    /// Runs Duke's tests beside stock sentinels of other releases than the machine's own.
+    Mixed {
+        /// Whose: redis-8.0, valkey-8.1; everybody's when not said.
+        names: Vec<String>,
     },
     /// Holds the dependencies against the policy.
     Policy,
@@ -281,6 +286,7 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
             let unpacked = Stock::named(&name)?.ensure().await?;
             progress::print(&unpacked.programs.display().to_string());
         }
+        Verb::Mixed { names } => return Ok(verdict(mixed::run(&names).await?)),
         Verb::Policy => verify::policy::check(place::workspace(), &place::cache()?)?,
         Verb::Enter { folder } => cluster::enter(&folder)?,
     }

@@ -17,6 +17,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+pub mod mixed;
 pub mod policy;
 pub mod upstream;
 
@@ -180,6 +181,14 @@ const SUITES: &[Suite] = &[
         long: true,
     },
     Suite {
+        name: "mixed",
+        command: &["cargo", "testbed", "mixed"],
+        environment: &[],
+        cold_minutes: 2,
+        counted: true,
+        long: false,
+    },
+    Suite {
         name: "cluster",
         command: &[
             "cargo",
@@ -195,7 +204,7 @@ const SUITES: &[Suite] = &[
             "--test-threads=1",
         ],
         environment: &[],
-        cold_minutes: 17,
+        cold_minutes: 15,
         counted: true,
         long: false,
     },

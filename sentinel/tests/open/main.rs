@@ -6,8 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod handover;
+mod lead;
 #[path = "../group/process.rs"]
 mod process;
+mod story;
+mod users;
 #[path = "../group/wire.rs"]
 #[expect(
     dead_code,
@@ -20,66 +24,15 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::world::{Kind, World, wait_for};
 
-use Kind::{Duke, Stock};
+use Kind::Duke;
 
-/// Kills the master and expects everybody to agree on another, and the old one to come back behind it.
-fn survives_a_killed_master(name: &str, kinds: &[Kind]) {
-    let mut world = World::new(name, kinds);
+#[test]
+fn dukes_alone_replace_a_killed_master() {
+    let mut world = World::new("dukes", &[Duke, Duke, Duke]);
     let old = world.settled();
     world.server(old).process.kill();
     let new = world.next_master(old);
     world.server(old).restart();
-    world.follows(new);
-}
-
-/// Has every sentinel in turn lead a failover of a healthy master.
-fn anybody_leads(name: &str, kinds: &[Kind]) {
-    let world = World::new(name, kinds);
-    let mut master = world.settled();
-    for sentinel in &world.sentinels {
-        wait_for("the failover to be taken up", || {
-            sentinel.ask(&["SENTINEL", "FAILOVER", "lake"]).is_ok()
-        });
-        let next = world.next_master(master);
-        world.follows(next);
-        wait_for("the failover to end", || {
-            !sentinel
-                .master_field("flags")
-                .unwrap_or_default()
-                .contains("failover")
-        });
-        master = next;
-    }
-}
-
-#[test]
-fn two_dukes_and_a_stock_sentinel_replace_a_killed_master() {
-    survives_a_killed_master("two-dukes", &[Duke, Duke, Stock]);
-}
-
-#[test]
-fn a_duke_and_two_stock_sentinels_replace_a_killed_master() {
-    survives_a_killed_master("one-duke", &[Duke, Stock, Stock]);
-}
-
-#[test]
-fn dukes_alone_replace_a_killed_master() {
-    survives_a_killed_master("dukes", &[Duke, Duke, Duke]);
-}
-
-#[test]
-fn in_a_mixed_group_anybody_leads() {
-    anybody_leads("leads", &[Duke, Stock, Duke]);
-}
-
-#[test]
-fn a_frozen_master_is_replaced_and_comes_back_as_a_replica() {
-    let world = World::new("frozen", &[Duke, Stock, Duke]);
-    let old = world.settled();
-    let process = &world.servers[usize::from(old == world.servers[1].port)].process;
-    process.signal("STOP");
-    let new = world.next_master(old);
-    process.signal("CONT");
     world.follows(new);
 }
 

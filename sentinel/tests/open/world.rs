@@ -19,6 +19,24 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// For one answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Another release's programs than the installed ones: a folder with `redis-server` and
+/// `redis-sentinel`, or `valkey-server` and `valkey-sentinel`. `cargo testbed stock NAME` makes one.
+const STOCK: &str = "DUKE_STOCK";
+
+/// The stock program of this role, `server` or `sentinel`.
+fn stock(role: &str) -> String {
+    let Some(folder) = std::env::var_os(STOCK).map(PathBuf::from) else {
+        return format!("redis-{role}");
+    };
+    let found = ["redis", "valkey"]
+        .map(|family| folder.join(format!("{family}-{role}")))
+        .into_iter()
+        .find(|path| path.exists());
+    let found =
+        found.unwrap_or_else(|| panic!("{STOCK} names {}, which has no {role}", folder.display()));
+    found.display().to_string()
+}
+
 /// Which program a sentinel is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -37,7 +55,7 @@ pub(crate) struct Server {
 pub(crate) struct Sentinel {
     pub(crate) port: u16,
     pub(crate) process: Process,
-    kind: Kind,
+    pub(crate) kind: Kind,
     conf: PathBuf,
 }
 
@@ -92,7 +110,7 @@ impl Server {
     fn spawn(folder: &Path) -> Process {
         let conf = folder.join("redis.conf");
         Process::start(
-            "redis-server",
+            &stock("server"),
             &[conf.to_str().unwrap()],
             &folder.join("log"),
         )
@@ -103,7 +121,7 @@ impl Server {
         self.process = Self::spawn(&self.folder);
     }
 
-    fn info(&self, field: &str) -> Option<String> {
+    pub(crate) fn info(&self, field: &str) -> Option<String> {
         let info = text(&ask(self.port, &["INFO", "replication"]).ok()?);
         let value = info
             .lines()
@@ -137,7 +155,7 @@ impl Sentinel {
             Kind::Duke => {
                 Process::start(env!("CARGO_BIN_EXE_duke"), &[conf.to_str().unwrap()], &log)
             }
-            Kind::Stock => Process::start("redis-sentinel", &[conf.to_str().unwrap()], &log),
+            Kind::Stock => Process::start(&stock("sentinel"), &[conf.to_str().unwrap()], &log),
         }
     }
 
@@ -149,9 +167,17 @@ impl Sentinel {
 
     /// The same, with another line in the file.
     pub(crate) fn restart_with(&mut self, line: &str) {
+        self.restart_without("no line begins so", line);
+    }
+
+    /// The same, and without lines that begin with `start`.
+    pub(crate) fn restart_without(&mut self, start: &str, line: &str) {
         self.process.kill();
         let text = fs::read_to_string(&self.conf).unwrap();
-        fs::write(&self.conf, text + line).unwrap();
+        let kept = text.lines().filter(|line| !line.starts_with(start));
+        let mut lines: Vec<&str> = kept.collect();
+        lines.push(line);
+        fs::write(&self.conf, lines.join("\n")).unwrap();
         self.process = Self::spawn(self.kind, &self.conf);
     }
 
@@ -165,6 +191,12 @@ impl Sentinel {
 
     pub(crate) fn text(&self, words: &[&str]) -> Result<String> {
         Ok(text(&self.ask(words)?))
+    }
+
+    /// How often it logged this event.
+    pub(crate) fn logged(&self, event: &str) -> usize {
+        let log = fs::read_to_string(self.conf.with_extension("log")).unwrap();
+        log.matches(event).count()
     }
 
     /// Where it says the master is.
@@ -195,6 +227,10 @@ impl World {
         for _ in 0..2 {
             servers.push(Server::start(&folder, free_port(), Some(master)));
         }
+        // Sentinels look for replicas when they start, and then every ten seconds.
+        wait_for("the replicas to follow", || {
+            servers[0].info("connected_slaves").as_deref() == Some("2")
+        });
         let quorum = kinds.len() / 2 + 1;
         let sentinels = kinds
             .iter()
@@ -204,6 +240,29 @@ impl World {
             servers,
             sentinels,
             folder,
+        }
+    }
+
+    /// Has the stock sentinels look and speak more often than they would, so that nobody waits for them.
+    pub(crate) fn hurry_stock(&self) {
+        for sentinel in self.sentinels.iter().filter(|it| it.kind == Kind::Stock) {
+            let hurry =
+                "SENTINEL DEBUG info-period 300 ping-period 300 ask-period 100 publish-period 200";
+            let words: Vec<&str> = hurry.split(' ').collect();
+            wait_for("a stock sentinel to hurry", || sentinel.ask(&words).is_ok());
+        }
+    }
+
+    /// Waits until nobody is in a failover any more and every sentinel finds everybody well.
+    pub(crate) fn calm(&self) {
+        for sentinel in &self.sentinels {
+            wait_for("a sentinel to find everybody well", || {
+                let replicas = sentinel.ask(&["SENTINEL", "REPLICAS", "lake"]);
+                let shown = format!("{replicas:?}");
+                let well = shown.matches("b\"slave\"").count() == 4
+                    && shown.matches("b\"ok\"").count() == 2;
+                well && sentinel.master_field("flags").as_deref() == Some("master")
+            });
         }
     }
 
