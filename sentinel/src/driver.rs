@@ -14,12 +14,13 @@ use duke_core::{ClientId, Engine, Input, LinkId, Output, Time};
 use duke_resp::{Frame, Protocol, RequestError, encode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsConnector;
 use tracing::{debug, info};
 
-use crate::client::ClientEvent;
+use crate::connection::client::ClientEvent;
+use crate::connection::link::{Link, LinkEvent};
+use crate::connection::outbox::{End, Outbox};
 use crate::errand::Errands;
-use crate::link::{Link, LinkEvent};
-use crate::outbox::{End, Outbox};
 use crate::ready::Ready;
 use crate::store::{Store, Written};
 
@@ -47,6 +48,8 @@ pub(crate) struct Driver {
     /// None if no readiness port was configured.
     pub(crate) ready: Option<Ready>,
     pub(crate) link_events: mpsc::Sender<LinkEvent>,
+    /// Encrypts connections to others, if they are to be.
+    encrypted: Option<TlsConnector>,
     pub(crate) errands: Errands,
     clients: HashMap<ClientId, Client>,
     links: HashMap<LinkId, Link>,
@@ -78,6 +81,7 @@ impl Driver {
         store: Store,
         ready: Option<Ready>,
         link_events: mpsc::Sender<LinkEvent>,
+        encrypted: Option<TlsConnector>,
         errands: Errands,
     ) -> Self {
         Self {
@@ -85,6 +89,7 @@ impl Driver {
             store,
             ready,
             link_events,
+            encrypted,
             errands,
             clients: HashMap::new(),
             links: HashMap::new(),
@@ -256,8 +261,8 @@ impl Driver {
             Output::Check { path } => self.errands.check(path),
             Output::Close { client } => self.close(client, End::Flushed),
             Output::Connect { link, address } => {
-                let events = self.link_events.clone();
-                let started = Link::start(link, address, CONNECT_PATIENCE, events);
+                let (events, encrypted) = (self.link_events.clone(), self.encrypted.clone());
+                let started = Link::start(link, address, encrypted, CONNECT_PATIENCE, events);
                 self.links.insert(link, started);
             }
             Output::Crash(status) => return Some(Ended::Crashed(status)),

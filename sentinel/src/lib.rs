@@ -5,18 +5,15 @@
 //! beside the loop. Nothing here knows a command, and nothing here knows Kubernetes.
 
 pub mod argument;
-mod client;
+mod connection;
 mod driver;
 mod errand;
-mod link;
-mod listener;
 mod log;
 mod open;
-mod outbox;
 mod ready;
 mod run;
 pub mod secret;
 pub mod store;
 
-pub use listener::ListenError;
+pub use connection::{ListenError, TlsError};
 pub use run::{RunError, run};

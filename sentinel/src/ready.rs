@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-use crate::listener::listen;
+use crate::connection::listener::listen;
 
 /// Rest after the port could not be opened.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);

@@ -13,16 +13,18 @@ use std::time::Duration;
 use duke_core::conf::{self, ConfError};
 use duke_core::config::{self, ConfigError, Settings};
 use duke_core::{Durable, DurableError, Engine, Secrets, Time};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::client::{Numbers, accept};
+use crate::connection::client::{Numbers, accept};
+use crate::connection::listener::{ListenError, listen};
+use crate::connection::tls::TlsError;
 use crate::driver::{Driver, Ended, Sources};
 use crate::errand::Errands;
-use crate::listener::{ListenError, listen};
 use crate::ready::Ready;
 use crate::secret::{self, SecretError};
 use crate::store::{self, Form, Store, StoreError};
@@ -91,6 +93,9 @@ pub enum RunError {
     /// A state file that cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Certificates or keys that cannot be used.
+    #[error("Failed to configure TLS. {0}")]
+    Tls(#[from] TlsError),
     /// A directive that means something and that this Duke cannot do.
     #[error("'{0}' is not supported; remove the line")]
     Unsupported(String),
@@ -189,10 +194,11 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);
     let (durable_sender, durable) = mpsc::unbounded_channel();
-    let numbers = Arc::new(Numbers::new(places(settings.clients_max)));
+    let numbers = Arc::new(Numbers::new(places(settings.clients_max, 0)));
     for listener in listeners {
         tokio::spawn(accept(
             listener,
+            None,
             Arc::clone(&numbers),
             client_sender.clone(),
         ));
@@ -205,7 +211,7 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
         .map(|port| Ready::new(settings.bind.clone(), port));
     let engine = Engine::new(settings, secrets, kept, rand::random(), Time::default());
     let (errands_of_driver, _no_scripts) = Errands::new(errand_sender);
-    let driver = Driver::new(engine, store, ready, link_sender, errands_of_driver);
+    let driver = Driver::new(engine, store, ready, link_sender, None, errands_of_driver);
     Ok(async move {
         let ended = driver
             .run(Sources {
@@ -243,18 +249,28 @@ fn remember(path: &Path) -> Result<Option<Durable>, RunError> {
     })
 }
 
-/// How many clients there may be, given how many files the system lets us open.
-pub(crate) fn places(wanted: usize) -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let files = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    let most = files.map_or(wanted, |files| files.saturating_sub(RESERVED_FILES));
+/// How many clients there may be beside connections to `others`, given how many files the system lets
+/// us open; asks it for as many as it allows. Clients get what is left: whoever cannot connect to a
+/// server would take it for dead.
+pub(crate) fn places(wanted: usize, others: usize) -> usize {
+    let reserved = others.saturating_add(RESERVED_FILES);
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        warn!(%error, "could not raise the limit of open files");
+    }
+    let files = getrlimit(Resource::Nofile).current;
+    let files = files.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    });
+    let most = files.saturating_sub(reserved);
     if most < wanted {
         warn!(
             wanted,
-            most, "the limit of open files allows fewer clients than wanted"
+            most, reserved, "the limit of open files allows fewer clients than wanted"
         );
     }
     wanted.min(most)

@@ -23,8 +23,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// `redis-sentinel`, or `valkey-server` and `valkey-sentinel`. `cargo testbed stock NAME` makes one.
 const STOCK: &str = "DUKE_STOCK";
 
-/// The stock program of this role, `server` or `sentinel`.
-fn stock(role: &str) -> String {
+/// The stock program of this role: `server`, `sentinel` or `cli`.
+pub(crate) fn stock(role: &str) -> String {
     let Some(folder) = std::env::var_os(STOCK).map(PathBuf::from) else {
         return format!("redis-{role}");
     };
@@ -75,7 +75,7 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

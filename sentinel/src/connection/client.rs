@@ -13,18 +13,20 @@ use bytes::{Bytes, BytesMut};
 use duke_core::ClientId;
 use duke_resp::{RequestDecoder, RequestError, RequestLimit};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::outbox::{Outbox, Work};
+use crate::connection::outbox::{Outbox, Work};
+use crate::connection::stream::Stream;
 
 /// Bytes that may pile up for one client before it is dropped. Stock allows subscribers 8 MiB for a
 /// minute; our events are a hundred bytes each, and a client ten thousand events behind is lost.
 const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes read at once.
-const READ_BYTES: usize = 16 * 1024;
+/// How long a client may take until a connection is encrypted.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// Silence after which the kernel asks whether a client's host is still there.
 const KEEPALIVE: Duration = Duration::from_mins(5);
 /// Rest after the system refused to accept, for want of files or memory.
@@ -52,9 +54,11 @@ pub(crate) enum ClientEvent {
 
 /// Accepts connections for ever.
 ///
-/// At most `clients_max` are served at a time; the next one is told so and closed, as stock does.
+/// At most `clients_max` are served at a time; the next one is told so and closed, as stock does. With
+/// `encrypted`, a client is one once its connection is.
 pub(crate) async fn accept(
     listener: TcpListener,
+    encrypted: Option<TlsAcceptor>,
     numbers: Arc<Numbers>,
     events: mpsc::Sender<ClientEvent>,
 ) {
@@ -73,27 +77,69 @@ pub(crate) async fn accept(
             debug!(%address, ?told, "refused a client beyond the limit");
             continue;
         };
-        let client = numbers.next();
-        let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
-        let joined = ClientEvent::Joined {
-            client,
-            address,
-            outbox: Arc::clone(&outbox),
-        };
-        if events.send(joined).await.is_err() {
+        if events.is_closed() {
             return;
         }
-        let connection = Connection {
-            client,
-            stream,
-            outbox,
-            events: events.clone(),
-        };
+        if let Err(error) = prepare(&stream) {
+            debug!(%address, %error, "could not prepare a socket");
+        }
+        let (encrypted, numbers, events) =
+            (encrypted.clone(), Arc::clone(&numbers), events.clone());
         tokio::spawn(async move {
-            connection.serve().await;
+            if let Some(stream) = secure(stream, encrypted, address).await {
+                serve(stream, address, &numbers, events).await;
+            }
             drop(place);
         });
     }
+}
+
+/// The connection as it is to be used, if it comes to be.
+async fn secure(
+    stream: TcpStream,
+    encrypted: Option<TlsAcceptor>,
+    address: SocketAddr,
+) -> Option<Stream> {
+    let Some(acceptor) = encrypted else {
+        return Some(Stream::Plain(stream));
+    };
+    match timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream.into()))),
+        Ok(Err(error)) => {
+            debug!(%address, %error, "a connection could not be encrypted");
+            None
+        }
+        Err(_) => {
+            debug!(%address, "a connection was not encrypted in time");
+            None
+        }
+    }
+}
+
+/// Everything about one client from its coming to its going.
+async fn serve(
+    stream: Stream,
+    address: SocketAddr,
+    numbers: &Numbers,
+    events: mpsc::Sender<ClientEvent>,
+) {
+    let client = numbers.next();
+    let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
+    let joined = ClientEvent::Joined {
+        client,
+        address,
+        outbox: Arc::clone(&outbox),
+    };
+    if events.send(joined).await.is_err() {
+        return;
+    }
+    let connection = Connection {
+        client,
+        stream,
+        outbox,
+        events,
+    };
+    connection.serve().await;
 }
 
 /// The places for clients and the numbers given to them, shared by all listeners.
@@ -118,7 +164,7 @@ impl Numbers {
 
 struct Connection {
     client: ClientId,
-    stream: TcpStream,
+    stream: Stream,
     outbox: Arc<Outbox>,
     events: mpsc::Sender<ClientEvent>,
 }
@@ -136,9 +182,6 @@ enum Ended {
 
 impl Connection {
     async fn serve(mut self) {
-        if let Err(error) = prepare(&self.stream) {
-            debug!(client = ?self.client, %error, "could not prepare a socket");
-        }
         let ended = self.converse().await;
         let client = self.client;
         let event = match ended {
@@ -189,8 +232,8 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = self.outbox.woken() => {}
-                ready = self.stream.readable() => {
-                    if ready.is_err() || !read(&self.stream, &mut buffer) {
+                read = self.stream.read(&mut buffer) => {
+                    if read.is_err() {
                         return Ended::Closed;
                     }
                 }
@@ -217,17 +260,8 @@ impl Connection {
         tokio::select! {
             biased;
             () = self.outbox.cut() => Err(io::ErrorKind::ConnectionAborted.into()),
-            written = self.stream.write_all(chunk) => written,
+            written = self.stream.write(chunk) => written,
         }
-    }
-}
-
-/// Takes what the socket has; false when there will never be more.
-fn read(stream: &TcpStream, buffer: &mut BytesMut) -> bool {
-    buffer.reserve(READ_BYTES);
-    match stream.try_read_buf(buffer) {
-        Ok(read) => read > 0,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 

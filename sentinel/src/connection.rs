@@ -1,0 +1,11 @@
+//! Sockets: clients that come, servers and sentinels that are called, and what both have in common.
+
+pub(crate) mod client;
+pub(crate) mod link;
+pub(crate) mod listener;
+pub(crate) mod outbox;
+mod stream;
+pub(crate) mod tls;
+
+pub use listener::ListenError;
+pub use tls::TlsError;

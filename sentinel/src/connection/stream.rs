@@ -1,0 +1,74 @@
+//! A connection's bytes, encrypted or not. Everything else about connections need not know which.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The socket below.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Our end of it, if the system knows.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        let address = self.socket().local_addr();
+        address.ok().as_ref().map(SocketAddr::ip)
+    }
+
+    /// Waits for bytes and appends them; an error of its own kind when there will never be more.
+    ///
+    /// A buffer is reserved only when something is there: ten thousand idle clients should cost
+    /// sockets, not buffers. Nothing is lost if this is not waited for to the end.
+    pub(crate) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<()> {
+        let read = match self {
+            Self::Plain(socket) => loop {
+                socket.readable().await?;
+                buffer.reserve(READ_BYTES);
+                match socket.try_read_buf(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    done => break done?,
+                }
+            },
+            Self::Tls(stream) => {
+                let there = stream.fill_buf().await?;
+                let read = there.len();
+                buffer.extend_from_slice(there);
+                stream.consume(read);
+                read
+            }
+        };
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    /// Writes everything.
+    pub(crate) async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(chunk).await,
+            Self::Tls(stream) => {
+                stream.write_all(chunk).await?;
+                stream.flush().await
+            }
+        }
+    }
+}
