@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    closed::{Closed, failover::Failover, mutation::Mutant},
+    closed::{Closed, failover::Failover, member::Peer, mutation::Mutant},
     time::Time,
 };
 
@@ -75,9 +75,11 @@ impl Closed {
         }
     }
 
-    /// When it is this Duke's turn: by rank among the names, unless it voted for another just now.
+    /// When it is this Duke's turn: by rank among the names, unless it voted for another just now. Nobody
+    /// waits for one that said it finds the master well: it will not stand.
     fn turn(&mut self) -> Time {
-        let rank = self.rank();
+        let down = self.master_down();
+        let rank = self.rank_among(|peer| peer.master_up < down);
         let jitter = Duration::from_millis(self.random_below(RANK_JITTER_MS));
         let jitter = jitter.saturating_mul(rank.min(1));
         let turn = self
@@ -91,10 +93,14 @@ impl Closed {
 
     /// How many Dukes go before this one, by their names.
     pub(crate) fn rank(&self) -> u32 {
+        self.rank_among(|_| true)
+    }
+
+    fn rank_among(&self, counts: impl Fn(&Peer) -> bool) -> u32 {
         let before = self
             .peers
-            .keys()
-            .filter(|id| **id < self.durable.id)
+            .iter()
+            .filter(|(id, peer)| **id < self.durable.id && counts(peer))
             .count();
         u32::try_from(before).unwrap_or(u32::MAX)
     }
@@ -122,7 +128,7 @@ impl Closed {
 
     /// Counts the votes of an election in progress.
     pub(crate) fn count_votes(&mut self, epoch: u64, own: u64, until: Time) {
-        let mine = |peer: &&crate::closed::member::Peer| {
+        let mine = |peer: &&Peer| {
             peer.vote
                 .as_ref()
                 .is_some_and(|(leader, at)| *leader == self.durable.id && *at == epoch)

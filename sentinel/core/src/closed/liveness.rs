@@ -168,6 +168,7 @@ impl Closed {
             return;
         };
         peer.master_down = down.then_some(now);
+        peer.master_up = (!down).then_some(now);
         if let (Some(_), Some(leader), Some(voted)) = (epoch, leader, voted) {
             if leader != "*" {
                 peer.vote = Some((leader, voted));
@@ -180,6 +181,7 @@ impl Closed {
     pub(crate) fn asked_opinion(&mut self, id: &str) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.master_down = Some(self.now);
+            peer.master_up = None;
         }
     }
 

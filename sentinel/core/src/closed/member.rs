@@ -22,6 +22,8 @@ pub(crate) struct Peer {
     pub(crate) down: Option<Time>,
     /// It said that the master is down, then.
     pub(crate) master_down: Option<Time>,
+    /// It said that the master is not down, then.
+    pub(crate) master_up: Option<Time>,
     /// When it is asked again what it thinks of the master.
     pub(crate) next_opinion: Time,
     /// The last vote it told us of, `(leader, epoch)`.
@@ -54,6 +56,7 @@ impl Peer {
             wire: Wire::new(now),
             down: None,
             master_down: None,
+            master_up: None,
             next_opinion: now,
             vote: None,
             last_hello: None,

@@ -76,10 +76,16 @@ impl Open {
         }
     }
 
-    /// When it is this Duke's turn: by rank among the ids, unless it voted for another just now.
+    /// When it is this Duke's turn: by rank among the ids, unless it voted for another just now. Nobody
+    /// waits for one that said it finds the master well: it will not stand.
     fn turn(&mut self, master: &Master) -> Time {
         let own = &self.conf.sentinel.id;
-        let before = master.sentinels.keys().filter(|id| *id < own).count();
+        let stands = |up: Option<Time>| up < master.server.down;
+        let before = master
+            .sentinels
+            .iter()
+            .filter(|(id, witness)| *id < own && stands(witness.master_up))
+            .count();
         let rank = u32::try_from(before).unwrap_or(u32::MAX);
         let jitter = Duration::from_millis(self.random_below(RANK_JITTER_MS));
         let turn = self

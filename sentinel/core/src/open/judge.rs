@@ -193,6 +193,7 @@ impl Open {
             .find(|witness| witness.peer == peer);
         let Some(witness) = known else { return };
         witness.master_down = down.then_some(now);
+        witness.master_up = (!down).then_some(now);
         if let (Some(_), Some(leader), Some(voted)) = (epoch, leader, voted)
             && leader != "*"
         {

@@ -435,8 +435,9 @@ impl Open {
         let now = self.now;
         let slowest = self.periods.ping;
         let retry = |wire: &Wire<Purpose>| {
-            // A connection that stood is worth an attempt at once: its peer may only have dropped it.
-            if wire.up().is_some() {
+            // A connection that stood is worth an attempt at once: its peer may only have dropped it. One
+            // that is closed whenever it is made is not.
+            if wire.up().is_some() && wire.stood_for(now) >= RECONNECT {
                 return now;
             }
             let long = wire

@@ -39,6 +39,8 @@ pub(crate) struct Witness {
     pub(crate) down: Option<Time>,
     /// It said that the master is down, then.
     pub(crate) master_down: Option<Time>,
+    /// It said that the master is not down, then.
+    pub(crate) master_up: Option<Time>,
     pub(crate) next_opinion: Time,
     /// The last vote it told us of, `(leader, epoch)`.
     pub(crate) vote: Option<(String, u64)>,
@@ -54,6 +56,7 @@ impl Witness {
             peer,
             down: None,
             master_down: None,
+            master_up: None,
             next_opinion: now,
             vote: None,
             last_hello: now,

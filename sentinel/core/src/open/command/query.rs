@@ -80,6 +80,7 @@ impl Open {
             // Whoever stands for election finds the master down.
             if let Some(witness) = master.sentinels.get_mut(&candidate) {
                 witness.master_down = Some(now);
+                witness.master_up = None;
             }
             let (leader, at) = open.vote(master, epoch, &candidate);
             (down, leader, at)
