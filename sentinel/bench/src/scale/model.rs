@@ -1,0 +1,289 @@
+//! Data servers that are only modelled: as many as wanted in this process, behind one listening
+//! socket, each at an address of its own within 127.0.0.0/8. They know what a sentinel says to a
+//! server, keep roles and subscribers, and store nothing.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::{Context, Result};
+use duke_resp::{Bytes, BytesMut, Frame, Protocol, RequestDecoder, RequestLimit, encode};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+
+/// Servers of one master, itself included.
+pub(super) const EACH: usize = 3;
+/// Bytes read at once.
+const READ_BYTES: usize = 4 * 1024;
+
+/// All modelled servers.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) port: u16,
+    servers: Vec<Server>,
+}
+
+/// One of them.
+#[derive(Debug, Default)]
+struct Server {
+    /// It answers nobody any more.
+    dead: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The address it follows; a master if none.
+    follows: Option<(String, String)>,
+    subscribers: Vec<mpsc::UnboundedSender<Bytes>>,
+}
+
+/// Where a server is.
+pub(super) fn address(index: usize) -> Ipv4Addr {
+    let [.., high, middle, low] = index.to_be_bytes();
+    Ipv4Addr::new(127, high.saturating_add(1), middle, low)
+}
+
+fn index(ip: IpAddr) -> Option<usize> {
+    let IpAddr::V4(ip) = ip else { return None };
+    let [_, high, middle, low] = ip.octets();
+    let high = usize::from(high).checked_sub(1)?;
+    Some(high << 16 | usize::from(middle) << 8 | usize::from(low))
+}
+
+/// The index of a master's server.
+pub(super) fn of(master: usize, which: usize) -> usize {
+    master * EACH + which
+}
+
+impl Fleet {
+    /// So many masters with two replicas each begin to listen.
+    pub(super) async fn start(masters: usize) -> Result<Arc<Self>> {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let servers = (0..masters * EACH).map(|index| {
+            let master = index / EACH * EACH;
+            let follows =
+                (index != master).then(|| (address(master).to_string(), port.to_string()));
+            let state = State {
+                follows,
+                subscribers: Vec::new(),
+            };
+            Server {
+                dead: AtomicBool::new(false),
+                state: Mutex::new(state),
+            }
+        });
+        let fleet = Arc::new(Self {
+            port,
+            servers: servers.collect(),
+        });
+        tokio::spawn(accept(listener, Arc::clone(&fleet)));
+        Ok(fleet)
+    }
+
+    /// From now on a server answers nobody, as if its host had lost power.
+    pub(super) fn kill(&self, index: usize) {
+        if let Some(server) = self.servers.get(index) {
+            server.dead.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn info(&self, index: usize) -> String {
+        let mut text = format!("# Server\r\nrun_id:{index:040x}\r\n# Replication\r\n");
+        let follows = self.servers[index].lock().follows.clone();
+        // Writing to a String cannot fail.
+        let _ok = match follows {
+            Some((host, port)) => write!(
+                text,
+                "role:slave\r\nmaster_host:{host}\r\nmaster_port:{port}\r\nmaster_link_status:up\r\n\
+                 master_last_io_seconds_ago:0\r\nmaster_sync_in_progress:0\r\nslave_repl_offset:1000\r\n\
+                 slave_priority:100\r\nslave_read_only:1\r\nreplica_announced:1\r\n"
+            ),
+            None => write!(text, "role:master\r\n{}", self.replicas(index)),
+        };
+        text.push_str("master_repl_offset:1000\r\n");
+        text
+    }
+
+    /// Whoever of the same group follows this one.
+    fn replicas(&self, master: usize) -> String {
+        let own = address(master).to_string();
+        let group = master / EACH * EACH..master / EACH * EACH + EACH;
+        let mut lines = String::new();
+        for (number, replica) in group
+            .filter(|index| {
+                let state = self.servers[*index].lock();
+                state.follows.as_ref().is_some_and(|(host, _)| *host == own)
+            })
+            .enumerate()
+        {
+            // Writing to a String cannot fail.
+            let _ok = write!(
+                lines,
+                "slave{number}:ip={},port={},state=online,offset=1000,lag=0\r\n",
+                address(replica),
+                self.port
+            );
+        }
+        lines
+    }
+}
+
+impl Server {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, channel: &Bytes, payload: &Bytes) -> i64 {
+        let mut message = BytesMut::new();
+        let words = [
+            Frame::bulk("message"),
+            Frame::Bulk(channel.clone()),
+            Frame::Bulk(payload.clone()),
+        ];
+        encode(&Frame::Push(words.to_vec()), Protocol::Resp2, &mut message);
+        let message = message.freeze();
+        let subscribers = &mut self.lock().subscribers;
+        subscribers.retain(|subscriber| subscriber.send(message.clone()).is_ok());
+        i64::try_from(subscribers.len()).unwrap_or(0)
+    }
+}
+
+async fn accept(listener: TcpListener, fleet: Arc<Fleet>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let fleet = Arc::clone(&fleet);
+        tokio::spawn(async move {
+            // A sentinel that ends takes its connections with it.
+            drop(serve(stream, &fleet).await);
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, fleet: &Fleet) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let own = index(stream.local_addr()?.ip()).context("servers are in 127.0.0.0/8")?;
+    let server = fleet
+        .servers
+        .get(own)
+        .context("there are not so many servers")?;
+    let (said, mut messages) = mpsc::unbounded_channel();
+    let mut decoder = RequestDecoder::new(RequestLimit::default());
+    let (mut input, mut output) = (BytesMut::with_capacity(READ_BYTES), BytesMut::new());
+    let mut queued = None;
+    loop {
+        tokio::select! {
+            read = stream.read_buf(&mut input) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                while let Some(words) = decoder.decode(&mut input)? {
+                    let reply = obey(fleet, own, &words, &mut queued, &said);
+                    encode(&reply, Protocol::Resp2, &mut output);
+                }
+            }
+            Some(message) = messages.recv() => output.extend_from_slice(&message),
+        }
+        if server.dead.load(Ordering::Relaxed) {
+            output.clear();
+        }
+        if !output.is_empty() {
+            stream.write_all_buf(&mut output).await?;
+        }
+    }
+}
+
+/// Does what one command says; `queued` counts those between MULTI and EXEC.
+fn obey(
+    fleet: &Fleet,
+    own: usize,
+    words: &[Bytes],
+    queued: &mut Option<usize>,
+    said: &mpsc::UnboundedSender<Bytes>,
+) -> Frame {
+    let name = words.first().map(|word| word.to_ascii_lowercase());
+    let name = name.as_deref().unwrap_or_default();
+    let word = |at: usize| {
+        let word = words.get(at).map(|word| String::from_utf8_lossy(word));
+        word.unwrap_or_default().into_owned()
+    };
+    let server = &fleet.servers[own];
+    let reply = match (name, words) {
+        (b"ping", _) => return Frame::simple("PONG"),
+        (b"info", _) => return Frame::bulk(fleet.info(own)),
+        (b"publish", [_, channel, payload]) => {
+            return Frame::Integer(server.publish(channel, payload));
+        }
+        (b"subscribe", [_, channel]) => {
+            server.lock().subscribers.push(said.clone());
+            let channel = Frame::Bulk(channel.clone());
+            return Frame::Push(vec![Frame::bulk("subscribe"), channel, Frame::Integer(1)]);
+        }
+        (b"multi", _) => {
+            *queued = Some(0);
+            return Frame::ok();
+        }
+        (b"exec", _) => {
+            let count = queued.take().unwrap_or(0);
+            return Frame::Array(vec![Frame::ok(); count]);
+        }
+        (b"slaveof" | b"replicaof", _) => {
+            let nobody = word(1).eq_ignore_ascii_case("no");
+            server.lock().follows = (!nobody).then(|| (word(1), word(2)));
+            Frame::ok()
+        }
+        _ => Frame::ok(),
+    };
+    match queued {
+        Some(count) => {
+            *count += 1;
+            Frame::simple("QUEUED")
+        }
+        None => reply,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Wire, text};
+
+    #[test]
+    fn every_server_has_an_address_of_its_own() {
+        for number in [0, 1, 255, 256, 14_999, 70_000] {
+            assert_eq!(index(IpAddr::V4(address(number))), Some(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_changes_its_role_and_tells_its_subscribers() {
+        let fleet = Fleet::start(2).await.unwrap();
+        let at = |index: usize| (IpAddr::V4(address(index)), fleet.port).into();
+        let (master, replica) = (of(1, 0), of(1, 2));
+        let mut ears = Wire::connect(at(replica)).await.unwrap();
+        ears.ask(&["SUBSCRIBE", "hello"]).await.unwrap();
+        let mut wire = Wire::connect(at(replica)).await.unwrap();
+        let info = text(&wire.ask(&["INFO"]).await.unwrap());
+        assert!(
+            info.contains(&format!("master_host:{}", address(master))),
+            "{info}"
+        );
+        wire.ask(&["PUBLISH", "hello", "you"]).await.unwrap();
+        let heard = ears.receive().await.unwrap();
+        assert_eq!(text(&heard.as_array().unwrap_or_default()[2]), "you");
+        wire.ask(&["MULTI"]).await.unwrap();
+        wire.ask(&["SLAVEOF", "NO", "ONE"]).await.unwrap();
+        let done = wire.ask(&["EXEC"]).await.unwrap();
+        assert_eq!(done.as_array().map(<[_]>::len), Some(1));
+        let info = text(&wire.ask(&["INFO"]).await.unwrap());
+        assert!(info.contains("role:master"), "{info}");
+    }
+}
