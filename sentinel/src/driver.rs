@@ -41,6 +41,9 @@ pub(crate) struct Sources {
     pub(crate) errands: mpsc::UnboundedReceiver<Input>,
 }
 
+/// Sockets that are written to without their tasks, one after the other.
+const PUSHED_MAX: usize = 64;
+
 /// The engine and everything it acts upon.
 pub(crate) struct Driver {
     pub(crate) engine: Engine,
@@ -55,6 +58,8 @@ pub(crate) struct Driver {
     links: HashMap<LinkId, Link>,
     /// Clients that were cut off and of which the engine is still to hear.
     dropped: Vec<ClientId>,
+    /// Clients that were answered and whose answers are still to be sent.
+    answered: Vec<ClientId>,
     /// The clock's zero.
     begin: Instant,
 }
@@ -94,6 +99,7 @@ impl Driver {
             clients: HashMap::new(),
             links: HashMap::new(),
             dropped: Vec::new(),
+            answered: Vec::new(),
             begin: Instant::now(),
         }
     }
@@ -107,7 +113,9 @@ impl Driver {
         let mut armed = self.begin;
         let mut ticked = self.begin;
         loop {
-            if let Some(ended) = self.drain() {
+            let ended = self.drain();
+            self.push();
+            if let Some(ended) = ended {
                 return ended;
             }
             let deadline = self.deadline(ticked);
@@ -127,7 +135,12 @@ impl Driver {
                 Some(written) = sources.durable.recv() => self.written(written),
                 Some(event) = sources.links.recv() => self.link_event(event),
                 Some(input) = sources.errands.recv() => self.handle(input),
-                Some(event) = sources.clients.recv(), if taking => self.client_event(event),
+                Some(event) = sources.clients.recv(), if taking => {
+                    if let Some(ended) = self.client_event(event) {
+                        self.push();
+                        return ended;
+                    }
+                }
                 else => return Ended::Torn,
             }
         }
@@ -193,11 +206,19 @@ impl Driver {
         }
     }
 
-    fn client_event(&mut self, event: ClientEvent) {
+    fn client_event(&mut self, event: ClientEvent) -> Option<Ended> {
+        let mut ended = None;
         match event {
-            ClientEvent::Asked { client, words } => {
-                if self.clients.contains_key(&client) {
-                    self.handle(Input::Asked { client, words });
+            ClientEvent::Asked { client, requests } => {
+                for words in requests {
+                    if self.clients.contains_key(&client) {
+                        self.handle(Input::Asked { client, words });
+                        // One input, then all its outputs.
+                        ended = self.drain();
+                    }
+                    if ended.is_some() {
+                        break;
+                    }
                 }
             }
             ClientEvent::Broken { client, error } => {
@@ -228,6 +249,7 @@ impl Driver {
                 }
             }
         }
+        ended
     }
 
     /// Tells the engine that a client is gone, after all it is still owed was taken; false if
@@ -318,6 +340,20 @@ impl Driver {
             debug!(?client, "dropped a client that does not read");
             self.close(client, End::Cut);
             self.dropped.push(client);
+        } else if self.answered.last() != Some(&client) {
+            self.answered.push(client);
+        }
+    }
+
+    /// Sends what clients were answered. A few sockets are written to at once; of many subscribers each
+    /// has its own task do it, so that links and the clock get their turns in between.
+    fn push(&mut self) {
+        for (number, client) in self.answered.drain(..).enumerate() {
+            match self.clients.get(&client) {
+                Some(client) if number < PUSHED_MAX => client.outbox.push(),
+                Some(client) => client.outbox.wake(),
+                None => {}
+            }
         }
     }
 

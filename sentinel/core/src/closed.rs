@@ -587,10 +587,12 @@ impl Closed {
         let mut stood = false;
         if let Some(wire) = self.wire(&owner) {
             stood = wire.up().is_some();
-            // A connection that stood is worth an attempt at once: its peer may only have dropped it. One
-            // that is closed whenever it is made is not.
-            let lasted = stood && wire.stood_for(now) >= RECONNECT;
-            wire.ended(if lasted { now } else { now.after(RECONNECT) });
+            let retry = if stood {
+                wire.again(now, RECONNECT)
+            } else {
+                now.after(RECONNECT)
+            };
+            wire.ended(retry);
         }
         if let Owner::Node(address) = owner {
             self.doubt(address);

@@ -63,6 +63,8 @@ pub(crate) struct Wire<P = Purpose> {
     waiting: Option<Time>,
     /// When the connection came to stand.
     stood: Time,
+    /// When it was last to be made anew at once.
+    hurried: Option<Time>,
     /// The last acceptable answer.
     pub(crate) answered: Time,
     pub(crate) next_ping: Time,
@@ -76,6 +78,7 @@ impl<P> Wire<P> {
             pings: VecDeque::new(),
             waiting: None,
             stood: now,
+            hurried: None,
             answered: now,
             next_ping: now,
         }
@@ -109,6 +112,18 @@ impl<P> Wire<P> {
         self.state = State::Up(link);
         self.stood = now;
         self.next_ping = now;
+    }
+
+    /// When to connect again after a connection that stood was lost: at once, since its peer may only have
+    /// dropped it; but after `pause` if that was tried just now, and this one was closed as well.
+    pub(crate) fn again(&mut self, now: Time, pause: Duration) -> Time {
+        let hurries = self.hurried.is_none_or(|last| now.since(last) >= pause);
+        if hurries {
+            self.hurried = Some(now);
+            now
+        } else {
+            now.after(pause)
+        }
     }
 
     /// How long it has stood.

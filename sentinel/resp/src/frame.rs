@@ -228,6 +228,10 @@ fn encode_line(kind: u8, text: &[u8], buffer: &mut BytesMut) {
 }
 
 fn encode_length(kind: u8, length: usize, buffer: &mut BytesMut) {
+    // Nearly all are short, and formatting is dear.
+    if let Ok(digit @ 0..=9) = u8::try_from(length) {
+        return buffer.put_slice(&[kind, b'0'.saturating_add(digit), b'\r', b'\n']);
+    }
     buffer.put_u8(kind);
     print(format_args!("{length}\r\n"), buffer);
 }

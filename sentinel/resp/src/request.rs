@@ -169,10 +169,11 @@ impl RequestDecoder {
 
     /// Reads `*<count>`; false asks for more bytes.
     fn open_array(&mut self, buffer: &mut BytesMut) -> Result<bool, RequestError> {
-        let Some(line) = self.read_count(buffer, RequestError::TooBigMultibulkCount)? else {
+        let Some(end) = self.read_count(buffer, RequestError::TooBigMultibulkCount)? else {
             return Ok(false);
         };
-        let count = line.get(1..).and_then(number::parse);
+        let count = buffer.get(1..end).and_then(number::parse);
+        buffer.advance(end.saturating_add(2));
         let count = count.ok_or(RequestError::InvalidMultibulkLength)?;
         // A count of nothing or less is an empty request.
         let missing = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
@@ -219,8 +220,10 @@ impl RequestDecoder {
                 return Ok(None);
             }
             // Copied, so that a word kept for long does not keep the whole buffer alive.
-            words.push(Bytes::copy_from_slice(&buffer.split_to(bytes)));
-            buffer.advance(2);
+            words.push(Bytes::copy_from_slice(
+                buffer.get(..bytes).unwrap_or_default(),
+            ));
+            buffer.advance(bytes.saturating_add(2));
             *taken_bytes = taken_bytes.saturating_add(bytes);
             *word_bytes = None;
             *missing = missing.saturating_sub(1);
@@ -229,16 +232,17 @@ impl RequestDecoder {
 
     /// Reads `$<length>`; false asks for more bytes.
     fn open_word(&mut self, buffer: &mut BytesMut) -> Result<bool, RequestError> {
-        let Some(line) = self.read_count(buffer, RequestError::TooBigBulkCount)? else {
+        let Some(end) = self.read_count(buffer, RequestError::TooBigBulkCount)? else {
             return Ok(false);
         };
-        let digits = match line.as_ref() {
-            [b'$', digits @ ..] => digits,
+        let length = match buffer.get(..end).unwrap_or_default() {
+            [b'$', digits @ ..] => number::parse(digits),
             // An empty line: what was met is the carriage return that ended it.
             [] => return Err(RequestError::ExpectedBulk(b'\r')),
             [other, ..] => return Err(RequestError::ExpectedBulk(*other)),
         };
-        let length = number::parse(digits).and_then(|length| usize::try_from(length).ok());
+        buffer.advance(end.saturating_add(2));
+        let length = length.and_then(|length| usize::try_from(length).ok());
         let length = length.ok_or(RequestError::InvalidBulkLength)?;
         let Stage::Words {
             word_bytes,
@@ -259,13 +263,13 @@ impl RequestDecoder {
         Ok(true)
     }
 
-    /// Takes a line that ends in a carriage return and one more byte, which the server assumes to
-    /// be the line feed.
+    /// Where the line in front ends: in a carriage return and one more byte, which the server assumes
+    /// to be the line feed.
     fn read_count(
         &mut self,
-        buffer: &mut BytesMut,
+        buffer: &BytesMut,
         too_big: RequestError,
-    ) -> Result<Option<BytesMut>, RequestError> {
+    ) -> Result<Option<usize>, RequestError> {
         let Some(end) = self.find(b'\r', buffer, too_big)? else {
             return Ok(None);
         };
@@ -274,9 +278,7 @@ impl RequestDecoder {
             self.searched = end;
             return Ok(None);
         }
-        let line = buffer.split_to(end);
-        buffer.advance(2);
-        Ok(Some(line))
+        Ok(Some(end))
     }
 
     /// Where `wanted` stands in `buffer`, going on from where the last search ended.

@@ -25,6 +25,8 @@ use crate::connection::stream::Stream;
 /// Bytes that may pile up for one client before it is dropped. Stock allows subscribers 8 MiB for a
 /// minute; our events are a hundred bytes each, and a client ten thousand events behind is lost.
 const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Requests that are handed on at once.
+const BATCH: usize = 64;
 /// How long a client may take until a connection is encrypted.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// Silence after which the kernel asks whether a client's host is still there.
@@ -35,8 +37,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What happens on incoming connections, in order for each of them.
 #[derive(Debug)]
 pub(crate) enum ClientEvent {
-    /// A whole request, never without words.
-    Asked { client: ClientId, words: Vec<Bytes> },
+    /// Whole requests in order, none without words.
+    Asked {
+        client: ClientId,
+        requests: Vec<Vec<Bytes>>,
+    },
     /// Bytes that are no request; the connection waits to be closed.
     Broken {
         client: ClientId,
@@ -101,7 +106,7 @@ async fn secure(
     address: SocketAddr,
 ) -> Option<Stream> {
     let Some(acceptor) = encrypted else {
-        return Some(Stream::Plain(stream));
+        return Some(Stream::Plain(Arc::new(stream)));
     };
     match timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream.into()))),
@@ -124,7 +129,7 @@ async fn serve(
     events: mpsc::Sender<ClientEvent>,
 ) {
     let client = numbers.next();
-    let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
+    let outbox = Arc::new(Outbox::with_socket(OUTBOX_BYTES_MAX, stream.plain()));
     let joined = ClientEvent::Joined {
         client,
         address,
@@ -211,19 +216,31 @@ impl Connection {
                 }
                 Work::Idle => {}
             }
-            match decoder.decode(&mut buffer) {
-                Ok(Some(words)) => {
-                    let asked = ClientEvent::Asked {
-                        client: self.client,
-                        words,
-                    };
-                    if self.events.send(asked).await.is_err() {
-                        return Ended::Abandoned;
+            let mut requests = Vec::new();
+            let broken = loop {
+                match decoder.decode(&mut buffer) {
+                    Ok(Some(words)) if requests.len() + 1 < BATCH => requests.push(words),
+                    Ok(Some(words)) => {
+                        requests.push(words);
+                        break None;
                     }
-                    continue;
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
                 }
-                Ok(None) => {}
-                Err(error) => return Ended::Broken(error),
+            };
+            let more = requests.len() == BATCH;
+            if !requests.is_empty() {
+                let client = self.client;
+                let asked = ClientEvent::Asked { client, requests };
+                if self.events.send(asked).await.is_err() {
+                    return Ended::Abandoned;
+                }
+            }
+            if let Some(error) = broken {
+                return Ended::Broken(error);
+            }
+            if more {
+                continue;
             }
             if buffer.is_empty() {
                 // Ten thousand idle clients should cost sockets, not buffers.

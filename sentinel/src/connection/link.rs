@@ -230,7 +230,7 @@ async fn connect(address: SocketAddr, encrypted: Option<TlsConnector>) -> io::Re
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let Some(connector) = encrypted else {
-        return Ok(Stream::Plain(stream));
+        return Ok(Stream::Plain(Arc::new(stream)));
     };
     let name = ServerName::IpAddress(address.ip().into());
     match connector.connect(name, stream).await {

@@ -1,17 +1,23 @@
 //! Bytes on their way out of one connection.
 //!
-//! The driver appends and never waits; the connection's own task writes. What piles up is bounded:
+//! The driver appends and never waits; what the socket does not take at once the connection's own task writes. What piles up is bounded:
 //! whoever does not read loses the connection, and nobody else notices.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+/// The largest buffer that is kept for the next answer.
+const KEPT_BYTES: usize = 4 * 1024;
 
 /// A bounded queue of bytes between the driver and one connection.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     limit_bytes: usize,
+    /// Where bytes may be written without the connection's task, if they may.
+    socket: Option<Arc<TcpStream>>,
     state: Mutex<State>,
     /// Something was appended, or the end was ordered.
     woken: Notify,
@@ -49,17 +55,24 @@ pub(crate) enum Work {
 pub(crate) struct Overflow;
 
 impl Outbox {
+    /// For a connection whose own task writes everything.
     pub(crate) fn new(limit_bytes: usize) -> Self {
+        Self::with_socket(limit_bytes, None)
+    }
+
+    /// For a connection on which [`Outbox::push`] writes, too, if there is a socket.
+    pub(crate) fn with_socket(limit_bytes: usize, socket: Option<Arc<TcpStream>>) -> Self {
         let state = Mutex::new(State::default());
         Self {
             limit_bytes,
+            socket,
             state,
             woken: Notify::new(),
             cut: Notify::new(),
         }
     }
 
-    /// Lets `print` append to what is to be written.
+    /// Lets `print` append to what is to be written. With a socket, nothing is until [`Outbox::push`].
     pub(crate) fn append(&self, print: impl FnOnce(&mut BytesMut)) -> Result<(), Overflow> {
         let mut state = self.lock();
         if state.end.is_some() {
@@ -73,8 +86,39 @@ impl Outbox {
             self.finish(End::Cut);
             return Err(Overflow);
         }
-        self.woken.notify_one();
+        if self.socket.is_none() {
+            self.woken.notify_one();
+        }
         Ok(())
+    }
+
+    /// Writes what the socket takes just now; the connection's task is woken for the rest. It saves that
+    /// task a turn for every answer.
+    pub(crate) fn push(&self) {
+        let mut state = self.lock();
+        if let Some(socket) = &self.socket
+            && state.writing == 0
+            && state.end.is_none()
+            && !state.pending.is_empty()
+        {
+            // An error is found again by the task.
+            if let Ok(written) = socket.try_write(&state.pending) {
+                state.pending.advance(written);
+            }
+            if state.pending.is_empty() {
+                if state.pending.capacity() > KEPT_BYTES {
+                    state.pending = BytesMut::new();
+                }
+                return;
+            }
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Has the connection's task write what there is.
+    pub(crate) fn wake(&self) {
+        self.woken.notify_one();
     }
 
     /// Orders the connection to be closed; a cut overrules a flush.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
@@ -14,11 +15,19 @@ const READ_BYTES: usize = 16 * 1024;
 /// One connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Plain(TcpStream),
+    Plain(Arc<TcpStream>),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
+    /// The socket, if bytes may be written to it as they are.
+    pub(crate) fn plain(&self) -> Option<Arc<TcpStream>> {
+        match self {
+            Self::Plain(socket) => Some(Arc::clone(socket)),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// The socket below.
     pub(crate) fn socket(&self) -> &TcpStream {
         match self {
@@ -64,7 +73,17 @@ impl Stream {
     /// Writes everything.
     pub(crate) async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
         match self {
-            Self::Plain(socket) => socket.write_all(chunk).await,
+            Self::Plain(socket) => {
+                let mut rest = chunk;
+                while !rest.is_empty() {
+                    socket.writable().await?;
+                    match socket.try_write(rest) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        written => rest = rest.get(written?..).unwrap_or_default(),
+                    }
+                }
+                Ok(())
+            }
             Self::Tls(stream) => {
                 stream.write_all(chunk).await?;
                 stream.flush().await

@@ -434,11 +434,9 @@ impl Open {
         tracing::debug!(?owner, ?error, "lost a link");
         let now = self.now;
         let slowest = self.periods.ping;
-        let retry = |wire: &Wire<Purpose>| {
-            // A connection that stood is worth an attempt at once: its peer may only have dropped it. One
-            // that is closed whenever it is made is not.
-            if wire.up().is_some() && wire.stood_for(now) >= RECONNECT {
-                return now;
+        let retry = |wire: &mut Wire<Purpose>| {
+            if wire.up().is_some() {
+                return wire.again(now, RECONNECT);
             }
             let long = wire
                 .silent_since()
@@ -451,7 +449,7 @@ impl Open {
                     let mut stood = false;
                     if let Some(server) = master.server_of_mut(id) {
                         stood = server.command.up().is_some();
-                        let due = retry(&server.command);
+                        let due = retry(&mut server.command);
                         server.command.ended(due);
                         server.doubt(now);
                     }
@@ -461,14 +459,14 @@ impl Open {
             Owner::Ears(name, id) => {
                 self.with(&name, |_, master| {
                     if let Some(server) = master.server_of_mut(id) {
-                        let due = retry(&server.ears);
+                        let due = retry(&mut server.ears);
                         server.ears.ended(due);
                     }
                 });
             }
             Owner::Peer(number) => {
                 if let Some(peer) = self.peers.get_mut(&number) {
-                    let due = retry(&peer.wire);
+                    let due = retry(&mut peer.wire);
                     peer.wire.ended(due);
                 }
                 self.awake.insert(number);

@@ -80,6 +80,9 @@ impl Session {
 impl Open {
     /// A client sent a command.
     pub(super) fn asked(&mut self, client: ClientId, words: Vec<Bytes>) {
+        if self.answer_quickly(client, &words) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&client) else {
             return;
         };

@@ -80,13 +80,12 @@ impl Selector {
 
     /// Whether it allows a command, with the subcommand if there is one.
     pub(crate) fn may(&self, command: &str, subcommand: &str) -> bool {
-        let categories = categories(command, subcommand);
         let mut allowed = false;
         for rule in &self.commands {
             let (sign, name) = rule.split_at_checked(1).unwrap_or_default();
             let applies = match name.strip_prefix('@') {
                 Some("all") => true,
-                Some(category) => categories.contains(&category),
+                Some(category) => categories(command, subcommand).contains(&category),
                 None => match name.split_once('|') {
                     Some((container, own)) => container == command && own == subcommand,
                     None => name == command,

@@ -84,7 +84,7 @@ const PUBSUB: &[&str] = &["pubsub", "slow"];
 const PUBSUB_FAST: &[&str] = &["pubsub", "fast"];
 const SLOW: &[&str] = &["slow"];
 
-/// All there are; subcommands behind their container.
+/// All there are, in alphabetical order; subcommands behind their container.
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     Command::new("acl", "", -2, SLOW),
@@ -167,9 +167,8 @@ const COMMANDS: &[Command] = &[
 ];
 
 fn find(name: &str, sub: &str) -> Option<&'static Command> {
-    COMMANDS
-        .iter()
-        .find(|known| known.name == name && known.sub == sub)
+    let at = COMMANDS.binary_search_by(|known| (known.name, known.sub).cmp(&(name, sub)));
+    at.ok().and_then(|at| COMMANDS.get(at))
 }
 
 /// By a name as `COMMAND LIST` has it.
@@ -377,3 +376,14 @@ LIST [FILTERBY (MODULE <module-name>|ACLCAT <category>|PATTERN <pattern>)]
     The names of all commands.
 HELP
     Print this help.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_stand_in_order() {
+        let names = COMMANDS.iter().map(|known| (known.name, known.sub));
+        assert!(names.is_sorted(), "they are searched by halves");
+    }
+}
