@@ -13,18 +13,16 @@ use bytes::{Bytes, BytesMut};
 use duke_core::ClientId;
 use duke_resp::{RequestDecoder, RequestError, RequestLimit};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, warn};
 
 use crate::outbox::{Outbox, Work};
+use crate::tls::{Door, Stream};
 
 /// Bytes that may pile up for one client before it is dropped. Stock allows subscribers 8 MiB for a
 /// minute; our events are a hundred bytes each, and a client ten thousand events behind is lost.
 const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes read at once.
-const READ_BYTES: usize = 16 * 1024;
 /// Silence after which the kernel asks whether a client's host is still there.
 const KEEPALIVE: Duration = Duration::from_mins(5);
 /// Rest after the system refused to accept, for want of files or memory.
@@ -57,6 +55,7 @@ pub(crate) async fn accept(
     listener: TcpListener,
     numbers: Arc<Numbers>,
     events: mpsc::Sender<ClientEvent>,
+    door: Option<Door>,
 ) {
     loop {
         let (stream, address) = match listener.accept().await {
@@ -73,24 +72,19 @@ pub(crate) async fn accept(
             debug!(%address, ?told, "refused a client beyond the limit");
             continue;
         };
-        let client = numbers.next();
-        let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
-        let joined = ClientEvent::Joined {
-            client,
-            address,
-            outbox: Arc::clone(&outbox),
-        };
-        if events.send(joined).await.is_err() {
+        if events.is_closed() {
             return;
         }
-        let connection = Connection {
-            client,
-            stream,
-            outbox,
-            events: events.clone(),
-        };
+        let (door, client, events) = (door.clone(), numbers.next(), events.clone());
         tokio::spawn(async move {
-            connection.serve().await;
+            // Whoever only pretends to shake hands has a place, and nothing else.
+            let stream = match door {
+                None => Some(Stream::Plain(stream)),
+                Some(door) => door.greet(stream, address).await,
+            };
+            if let Some(stream) = stream {
+                Connection::join(client, address, stream, events).await;
+            }
             drop(place);
         });
     }
@@ -118,7 +112,7 @@ impl Numbers {
 
 struct Connection {
     client: ClientId,
-    stream: TcpStream,
+    stream: Stream,
     outbox: Arc<Outbox>,
     events: mpsc::Sender<ClientEvent>,
 }
@@ -135,8 +129,33 @@ enum Ended {
 }
 
 impl Connection {
+    /// Tells the driver, and serves until the end.
+    async fn join(
+        client: ClientId,
+        address: SocketAddr,
+        stream: Stream,
+        events: mpsc::Sender<ClientEvent>,
+    ) {
+        let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
+        let joined = ClientEvent::Joined {
+            client,
+            address,
+            outbox: Arc::clone(&outbox),
+        };
+        if events.send(joined).await.is_err() {
+            return;
+        }
+        let connection = Self {
+            client,
+            stream,
+            outbox,
+            events,
+        };
+        connection.serve().await;
+    }
+
     async fn serve(mut self) {
-        if let Err(error) = prepare(&self.stream) {
+        if let Err(error) = prepare(self.stream.socket()) {
             debug!(client = ?self.client, %error, "could not prepare a socket");
         }
         let ended = self.converse().await;
@@ -189,8 +208,8 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = self.outbox.woken() => {}
-                ready = self.stream.readable() => {
-                    if ready.is_err() || !read(&self.stream, &mut buffer) {
+                taken = self.stream.read(&mut buffer) => {
+                    if !matches!(taken, Ok(1..)) {
                         return Ended::Closed;
                     }
                 }
@@ -202,7 +221,7 @@ impl Connection {
     async fn finish(&mut self) {
         loop {
             match self.outbox.next() {
-                Work::Close => return,
+                Work::Close => return self.stream.farewell().await,
                 Work::Idle => self.outbox.woken().await,
                 Work::Write(chunk) => {
                     if self.write(&chunk).await.is_err() {
@@ -217,17 +236,8 @@ impl Connection {
         tokio::select! {
             biased;
             () = self.outbox.cut() => Err(io::ErrorKind::ConnectionAborted.into()),
-            written = self.stream.write_all(chunk) => written,
+            written = self.stream.write(chunk) => written,
         }
-    }
-}
-
-/// Takes what the socket has; false when there will never be more.
-fn read(stream: &TcpStream, buffer: &mut BytesMut) -> bool {
-    buffer.reserve(READ_BYTES);
-    match stream.try_read_buf(buffer) {
-        Ok(read) => read > 0,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 

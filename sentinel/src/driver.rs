@@ -22,6 +22,7 @@ use crate::link::{Link, LinkEvent};
 use crate::outbox::{End, Outbox};
 use crate::ready::Ready;
 use crate::store::{Store, Written};
+use crate::tls::Caller;
 
 /// How long a connection attempt may take; a lost first packet alone costs a second.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(1500);
@@ -47,6 +48,8 @@ pub(crate) struct Driver {
     /// None if no readiness port was configured.
     pub(crate) ready: Option<Ready>,
     pub(crate) link_events: mpsc::Sender<LinkEvent>,
+    /// None if links are plain.
+    pub(crate) caller: Option<Caller>,
     pub(crate) errands: Errands,
     clients: HashMap<ClientId, Client>,
     links: HashMap<LinkId, Link>,
@@ -78,6 +81,7 @@ impl Driver {
         store: Store,
         ready: Option<Ready>,
         link_events: mpsc::Sender<LinkEvent>,
+        caller: Option<Caller>,
         errands: Errands,
     ) -> Self {
         Self {
@@ -85,6 +89,7 @@ impl Driver {
             store,
             ready,
             link_events,
+            caller,
             errands,
             clients: HashMap::new(),
             links: HashMap::new(),
@@ -257,7 +262,8 @@ impl Driver {
             Output::Close { client } => self.close(client, End::Flushed),
             Output::Connect { link, address } => {
                 let events = self.link_events.clone();
-                let started = Link::start(link, address, CONNECT_PATIENCE, events);
+                let started =
+                    Link::start(link, address, CONNECT_PATIENCE, self.caller.clone(), events);
                 self.links.insert(link, started);
             }
             Output::Crash(status) => return Some(Ended::Crashed(status)),

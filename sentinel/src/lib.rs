@@ -17,6 +17,8 @@ mod ready;
 mod run;
 pub mod secret;
 pub mod store;
+mod tls;
 
 pub use listener::ListenError;
 pub use run::{RunError, run};
+pub use tls::TlsError;

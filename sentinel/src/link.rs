@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use duke_core::{LinkError, LinkId, RequestId};
 use duke_resp::{Frame, Protocol, ReplyDecoder, ReplyLimit, encode};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -22,11 +21,10 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::outbox::{End, Outbox, Work};
+use crate::tls::{Caller, Stream};
 
 /// Commands that may pile up for one peer, in bytes; the engine gives up long before.
 const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes read at once.
-const READ_BYTES: usize = 16 * 1024;
 
 /// What happens on outgoing connections, in order for each of them.
 #[derive(Debug)]
@@ -58,11 +56,12 @@ pub(crate) struct Link {
 type Waiting = Mutex<VecDeque<RequestId>>;
 
 impl Link {
-    /// Starts to connect to `address`; gives up after `patience`.
+    /// Starts to connect to `address`, by TLS if there is a `caller`; gives up after `patience`.
     pub(crate) fn start(
         link: LinkId,
         address: SocketAddr,
         patience: Duration,
+        caller: Option<Caller>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
         let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
@@ -75,7 +74,7 @@ impl Link {
             waiting: Arc::clone(&waiting),
             events,
         };
-        let task = tokio::spawn(connection.run(address, patience)).abort_handle();
+        let task = tokio::spawn(connection.run(address, patience, caller)).abort_handle();
         Self {
             outbox,
             waiting,
@@ -122,12 +121,16 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, address: SocketAddr, patience: Duration) {
-        let error = match timeout(patience, TcpStream::connect(address)).await {
+    async fn run(self, address: SocketAddr, patience: Duration, caller: Option<Caller>) {
+        let error = match timeout(patience, connect(address, caller)).await {
             Err(_) => LinkError::TimedOut,
             Ok(Err(error)) => reason(&error),
             Ok(Ok(stream)) => {
-                let local = stream.local_addr().ok().map(|address| address.ip());
+                let local = stream
+                    .socket()
+                    .local_addr()
+                    .ok()
+                    .map(|address| address.ip());
                 let link = self.link;
                 if self.report(LinkEvent::Up { link, local }).await {
                     self.converse(stream).await
@@ -145,10 +148,7 @@ impl Connection {
     }
 
     /// Writes and reads by turns until the connection ends.
-    async fn converse(&self, mut stream: TcpStream) -> LinkError {
-        if let Err(error) = stream.set_nodelay(true) {
-            return reason(&error);
-        }
+    async fn converse(&self, mut stream: Stream) -> LinkError {
         let mut decoder = ReplyDecoder::new(ReplyLimit::default());
         let mut buffer = BytesMut::new();
         loop {
@@ -158,7 +158,7 @@ impl Connection {
                     let written = tokio::select! {
                         biased;
                         () = self.outbox.cut() => return LinkError::Overflow,
-                        written = stream.write_all(&chunk) => written,
+                        written = stream.write(&chunk) => written,
                     };
                     if let Err(error) = written {
                         return reason(&error);
@@ -170,11 +170,12 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = self.outbox.woken() => {}
-                ready = stream.readable() => {
-                    let taken = ready.and_then(|()| read(&stream, &mut buffer));
+                taken = stream.read(&mut buffer) => {
                     let delivered = self.deliver(&mut decoder, &mut buffer).await;
-                    if let Err(error) = taken {
-                        return reason(&error);
+                    match taken {
+                        Ok(0) => return LinkError::Closed,
+                        Ok(_) => {}
+                        Err(error) => return reason(&error),
                     }
                     if let Err(error) = delivered {
                         return error;
@@ -230,14 +231,12 @@ impl Connection {
     }
 }
 
-/// Takes what the socket has.
-fn read(stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<()> {
-    buffer.reserve(READ_BYTES);
-    match stream.try_read_buf(buffer) {
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-        Err(error) => Err(error),
+async fn connect(address: SocketAddr, caller: Option<Caller>) -> io::Result<Stream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    match caller {
+        None => Ok(Stream::Plain(stream)),
+        Some(caller) => caller.greet(stream, address).await,
     }
 }
 
@@ -269,7 +268,7 @@ fn reason(error: &io::Error) -> LinkError {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -286,7 +285,13 @@ mod tests {
     async fn peer() -> Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (sender, mut events) = mpsc::channel(8);
-        let link = Link::start(LinkId(1), listener.local_addr().unwrap(), PATIENCE, sender);
+        let link = Link::start(
+            LinkId(1),
+            listener.local_addr().unwrap(),
+            PATIENCE,
+            None,
+            sender,
+        );
         let (stream, _) = listener.accept().await.unwrap();
         assert!(matches!(
             events.recv().await,
@@ -349,7 +354,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let (sender, mut events) = mpsc::channel(8);
-        let _link = Link::start(LinkId(1), address, PATIENCE, sender);
+        let _link = Link::start(LinkId(1), address, PATIENCE, None, sender);
         assert_eq!(end(&mut events).await, LinkError::Refused);
     }
 

@@ -19,6 +19,7 @@ use crate::listener::listen;
 use crate::log;
 use crate::run::{EVENTS_MAX, RunError, places};
 use crate::store::{Form, Store};
+use crate::tls::{Caller, Door, Tls};
 
 /// Opens every socket, then starts all tasks; the returned future is the driver. With it the file
 /// that holds the process's number, to be removed at the end.
@@ -28,57 +29,31 @@ pub(crate) fn assemble(
     added: &[String],
 ) -> Result<(impl Future<Output = Ended>, Option<PathBuf>, Scripts), RunError> {
     let mut conf = Conf::read(text, added).map_err(RunError::Conf)?;
-    refuse_tls(&conf.server)?;
-    // Before the folder is entered: the path may be relative to where we were started.
-    let path = fs::canonicalize(path).map_err(|source| RunError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    OpenOptions::new()
-        .append(true)
-        .open(&path)
-        .map_err(|source| RunError::NotWritable {
-            path: path.clone(),
-            source,
-        })?;
-    enter(&conf.server)?;
-    check_scripts(&conf)?;
-    read_users(&mut conf)?;
-    let log_to = open_log(&conf.server)?;
-    let has_log = log_to.is_some();
-    log::start(log_to, Some(conf.server.loglevel));
-    let listeners = listeners(&conf.server).map_err(|error| {
-        if !has_log {
-            return error;
-        }
-        // As stock: whoever named a log looks there.
-        tracing::error!("{error}");
-        RunError::Logged
-    })?;
-    let pidfile = conf.server.pidfile.clone().map(PathBuf::from);
-    if let Some(pidfile) = &pidfile {
-        // As stock: a number that cannot be written is no reason not to run.
-        drop(fs::write(pidfile, format!("{}\n", std::process::id())));
-    }
-    conf.path = path.display().to_string();
-    conf.executable = std::env::current_exe()
-        .map(|program| program.display().to_string())
-        .unwrap_or_default();
+    let Prepared {
+        path,
+        doors,
+        caller,
+        pidfile,
+    } = prepare(&mut conf, path)?;
 
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);
     let (durable_sender, durable) = mpsc::unbounded_channel();
     let (errand_sender, errands) = mpsc::unbounded_channel();
     let numbers = Arc::new(Numbers::new(places(conf.server.clients_max)));
-    for listener in listeners {
+    for (listener, door) in doors {
         let (numbers, sender) = (Arc::clone(&numbers), client_sender.clone());
-        tokio::spawn(accept(listener, numbers, sender));
+        tokio::spawn(accept(listener, numbers, sender, door));
     }
-    info!(port = conf.server.port, "started");
+    info!(
+        port = conf.server.port,
+        tls_port = conf.server.tls_port,
+        "started"
+    );
     let store = Store::start(path, Form::Plain, durable_sender);
     let engine = Engine::open(conf, rand::random(), Time::default());
     let (errands_of_driver, scripts) = Errands::new(errand_sender);
-    let driver = Driver::new(engine, store, None, link_sender, errands_of_driver);
+    let driver = Driver::new(engine, store, None, link_sender, caller, errands_of_driver);
     let running = async move {
         // Without a port nobody holds a sender; the driver must not take that for its end.
         let _open = client_sender;
@@ -96,15 +71,69 @@ pub(crate) fn assemble(
     Ok((running, pidfile, scripts))
 }
 
-fn refuse_tls(server: &ServerConf) -> Result<(), RunError> {
-    let replication = server.tls.get("tls-replication");
-    if server.tls_port != 0 {
-        return Err(RunError::Unsupported("tls-port".to_owned()));
+/// Everything that can go wrong before anything is written.
+struct Prepared {
+    path: PathBuf,
+    /// What is listened on; with TLS where there is a door.
+    doors: Vec<(TcpListener, Option<Door>)>,
+    caller: Option<Caller>,
+    pidfile: Option<PathBuf>,
+}
+
+fn prepare(conf: &mut Conf, path: &Path) -> Result<Prepared, RunError> {
+    // Before the folder is entered: the path may be relative to where we were started.
+    let path = fs::canonicalize(path).map_err(|source| RunError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .map_err(|source| RunError::NotWritable {
+            path: path.clone(),
+            source,
+        })?;
+    enter(&conf.server)?;
+    check_scripts(conf)?;
+    read_users(conf)?;
+    let log_to = open_log(&conf.server)?;
+    let has_log = log_to.is_some();
+    log::start(log_to, Some(conf.server.loglevel));
+    let opened = open_doors(&conf.server);
+    let (doors, caller) = opened.map_err(|error| {
+        if !has_log {
+            return error;
+        }
+        // As stock: whoever named a log looks there.
+        tracing::error!("{:#}", anyhow::Error::from(error));
+        RunError::Logged
+    })?;
+    let pidfile = conf.server.pidfile.clone().map(PathBuf::from);
+    if let Some(pidfile) = &pidfile {
+        // As stock: a number that cannot be written is no reason not to run.
+        drop(fs::write(pidfile, format!("{}\n", std::process::id())));
     }
-    if replication.is_some_and(|word| word.eq_ignore_ascii_case("yes")) {
-        return Err(RunError::Unsupported("tls-replication".to_owned()));
-    }
-    Ok(())
+    conf.path = path.display().to_string();
+    conf.executable = std::env::current_exe()
+        .map(|program| program.display().to_string())
+        .unwrap_or_default();
+    Ok(Prepared {
+        path,
+        doors,
+        caller,
+        pidfile,
+    })
+}
+
+type Doors = (Vec<(TcpListener, Option<Door>)>, Option<Caller>);
+
+fn open_doors(server: &ServerConf) -> Result<Doors, RunError> {
+    let Tls { door, caller } = Tls::read(server).map_err(RunError::Tls)?;
+    let plain = listeners(server, server.port)?;
+    let secured = listeners(server, server.tls_port)?;
+    let plain = plain.into_iter().map(|listener| (listener, None));
+    let secured = secured.into_iter().map(|listener| (listener, door.clone()));
+    Ok((plain.chain(secured).collect(), caller))
 }
 
 fn enter(server: &ServerConf) -> Result<(), RunError> {
@@ -149,8 +178,7 @@ fn open_log(server: &ServerConf) -> Result<Option<File>, RunError> {
     opened.map(Some).map_err(RunError::Log)
 }
 
-fn listeners(server: &ServerConf) -> Result<Vec<TcpListener>, RunError> {
-    let port = server.port;
+fn listeners(server: &ServerConf, port: u16) -> Result<Vec<TcpListener>, RunError> {
     if port == 0 {
         return Ok(Vec::new());
     }

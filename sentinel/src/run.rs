@@ -26,6 +26,7 @@ use crate::listener::{ListenError, listen};
 use crate::ready::Ready;
 use crate::secret::{self, SecretError};
 use crate::store::{self, Form, Store, StoreError};
+use crate::tls::TlsError;
 use crate::{log, open};
 
 /// Events that may wait for the driver from each side before their senders do.
@@ -94,6 +95,9 @@ pub enum RunError {
     /// A directive that means something and that this Duke cannot do.
     #[error("'{0}' is not supported; remove the line")]
     Unsupported(String),
+    /// TLS that cannot be set up as configured.
+    #[error("Failed to configure TLS")]
+    Tls(#[source] TlsError),
     /// The configuration file cannot be read.
     #[error("Fatal error, can't open config file '{}'", path.display())]
     Unreadable {
@@ -195,6 +199,7 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
             listener,
             Arc::clone(&numbers),
             client_sender.clone(),
+            None,
         ));
     }
     info!(port = settings.port, kept = kept.is_some(), "started");
@@ -205,7 +210,7 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
         .map(|port| Ready::new(settings.bind.clone(), port));
     let engine = Engine::new(settings, secrets, kept, rand::random(), Time::default());
     let (errands_of_driver, _no_scripts) = Errands::new(errand_sender);
-    let driver = Driver::new(engine, store, ready, link_sender, errands_of_driver);
+    let driver = Driver::new(engine, store, ready, link_sender, None, errands_of_driver);
     Ok(async move {
         let ended = driver
             .run(Sources {

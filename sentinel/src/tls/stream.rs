@@ -1,0 +1,74 @@
+//! One connection, plain or not.
+//!
+//! Decides nothing. While it waits it holds no buffer of ours: ten thousand idle clients should cost
+//! sockets, not memory.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+use tracing::debug;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+/// How long the farewell of TLS may take.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection that stands.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The socket below.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Waits for bytes and appends them; their number, 0 at the end. May be given up at any time.
+    pub(crate) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        poll_fn(|context| {
+            let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
+            let mut taken = ReadBuf::uninit(&mut scratch);
+            ready!(match self {
+                Self::Plain(stream) => Pin::new(stream).poll_read(context, &mut taken),
+                Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, &mut taken),
+            })?;
+            buffer.extend_from_slice(taken.filled());
+            Poll::Ready(Ok(taken.filled().len()))
+        })
+        .await
+    }
+
+    /// Writes everything, and leaves nothing in buffers of ours.
+    pub(crate) async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(chunk).await,
+            Self::Tls(stream) => {
+                stream.write_all(chunk).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Tells the other side that nothing follows. A plain socket says so by being closed.
+    pub(crate) async fn farewell(&mut self) {
+        if let Self::Tls(stream) = self {
+            let told = timeout(FAREWELL_PATIENCE, stream.shutdown()).await;
+            debug!(?told, "closed a TLS connection");
+        }
+    }
+}
