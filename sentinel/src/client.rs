@@ -58,7 +58,12 @@ pub(crate) async fn accept(
     door: Option<Door>,
 ) {
     loop {
-        let (stream, address) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Whoever connects to a Duke that ends is refused and asks another.
+            () = events.closed() => return,
+        };
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "could not accept a connection");
@@ -72,9 +77,6 @@ pub(crate) async fn accept(
             debug!(%address, ?told, "refused a client beyond the limit");
             continue;
         };
-        if events.is_closed() {
-            return;
-        }
         let (door, client, events) = (door.clone(), numbers.next(), events.clone());
         tokio::spawn(async move {
             // Whoever only pretends to shake hands has a place, and nothing else.

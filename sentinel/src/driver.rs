@@ -75,6 +75,15 @@ pub(crate) enum Ended {
     Torn,
 }
 
+impl Drop for Driver {
+    /// Nobody is answered any more: clients are to learn it at once, and ask another Duke.
+    fn drop(&mut self) {
+        for client in self.clients.values() {
+            client.outbox.finish(End::Flushed);
+        }
+    }
+}
+
 impl Driver {
     pub(crate) fn new(
         engine: Engine,

@@ -10,7 +10,7 @@ mod driver;
 mod errand;
 mod link;
 mod listener;
-mod log;
+pub mod log;
 mod open;
 mod outbox;
 mod ready;

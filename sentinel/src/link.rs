@@ -14,17 +14,21 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use duke_core::{LinkError, LinkId, RequestId};
 use duke_resp::{Frame, Protocol, ReplyDecoder, ReplyLimit, encode};
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::outbox::{End, Outbox, Work};
 use crate::tls::{Caller, Stream};
 
 /// Commands that may pile up for one peer, in bytes; the engine gives up long before.
 const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Rest after a connection could not be made for want of files.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What happens on outgoing connections, in order for each of them.
 #[derive(Debug)]
@@ -122,7 +126,7 @@ struct Connection {
 
 impl Connection {
     async fn run(self, address: SocketAddr, patience: Duration, caller: Option<Caller>) {
-        let error = match timeout(patience, connect(address, caller)).await {
+        let error = match connect_patiently(address, caller, patience).await {
             Err(_) => LinkError::TimedOut,
             Ok(Err(error)) => reason(&error),
             Ok(Ok(stream)) => {
@@ -229,6 +233,37 @@ impl Connection {
     async fn report(&self, event: LinkEvent) -> bool {
         self.events.send(event).await.is_ok()
     }
+}
+
+/// Connects within `patience`. That we have no file left is our own trouble: told to the engine it would
+/// look like a dead server, so it is tried again until there is one or nobody wants the link any more.
+async fn connect_patiently(
+    address: SocketAddr,
+    caller: Option<Caller>,
+    patience: Duration,
+) -> Result<io::Result<Stream>, Elapsed> {
+    let mut warned = false;
+    loop {
+        let connected = timeout(patience, connect(address, caller.clone())).await;
+        match &connected {
+            Ok(Err(error)) if is_shortage(error) => {
+                if !warned {
+                    warn!(%address, %error, "cannot connect for want of files");
+                    warned = true;
+                }
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
+            Ok(_) | Err(_) => return connected,
+        }
+    }
+}
+
+/// Whether this process, or this host, has as many files open as it may.
+fn is_shortage(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error
+        .raw_os_error()
+        .is_some_and(|error| short.contains(&error))
 }
 
 async fn connect(address: SocketAddr, caller: Option<Caller>) -> io::Result<Stream> {

@@ -40,7 +40,10 @@ pub(crate) fn assemble(
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);
     let (durable_sender, durable) = mpsc::unbounded_channel();
     let (errand_sender, errands) = mpsc::unbounded_channel();
-    let numbers = Arc::new(Numbers::new(places(conf.server.clients_max)));
+    let numbers = Arc::new(Numbers::new(places(
+        conf.server.clients_max,
+        conf.masters.len(),
+    )));
     for (listener, door) in doors {
         let (numbers, sender) = (Arc::clone(&numbers), client_sender.clone());
         tokio::spawn(accept(listener, numbers, sender, door));
