@@ -4,7 +4,6 @@ pub(crate) mod client;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod outbox;
-mod stream;
 pub(crate) mod tls;
 
 pub use listener::ListenError;

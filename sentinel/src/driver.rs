@@ -14,12 +14,12 @@ use duke_core::{ClientId, Engine, Input, LinkId, Output, Time};
 use duke_resp::{Frame, Protocol, RequestError, encode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::TlsConnector;
 use tracing::{debug, info};
 
 use crate::connection::client::ClientEvent;
 use crate::connection::link::{Link, LinkEvent};
 use crate::connection::outbox::{End, Outbox};
+use crate::connection::tls::Caller;
 use crate::errand::Errands;
 use crate::ready::Ready;
 use crate::store::{Store, Written};
@@ -41,6 +41,8 @@ pub(crate) struct Sources {
     pub(crate) errands: mpsc::UnboundedReceiver<Input>,
 }
 
+/// Events of links in a row after which a client has its turn.
+const STREAK_MAX: usize = 64;
 /// Sockets that are written to without their tasks, one after the other.
 const PUSHED_MAX: usize = 64;
 
@@ -51,8 +53,8 @@ pub(crate) struct Driver {
     /// None if no readiness port was configured.
     pub(crate) ready: Option<Ready>,
     pub(crate) link_events: mpsc::Sender<LinkEvent>,
-    /// Encrypts connections to others, if they are to be.
-    encrypted: Option<TlsConnector>,
+    /// None if links are plain.
+    pub(crate) caller: Option<Caller>,
     pub(crate) errands: Errands,
     clients: HashMap<ClientId, Client>,
     links: HashMap<LinkId, Link>,
@@ -80,13 +82,22 @@ pub(crate) enum Ended {
     Torn,
 }
 
+impl Drop for Driver {
+    /// Nobody is answered any more: clients are to learn it at once, and ask another Duke.
+    fn drop(&mut self) {
+        for client in self.clients.values() {
+            client.outbox.finish(End::Flushed);
+        }
+    }
+}
+
 impl Driver {
     pub(crate) fn new(
         engine: Engine,
         store: Store,
         ready: Option<Ready>,
         link_events: mpsc::Sender<LinkEvent>,
-        encrypted: Option<TlsConnector>,
+        caller: Option<Caller>,
         errands: Errands,
     ) -> Self {
         Self {
@@ -94,7 +105,7 @@ impl Driver {
             store,
             ready,
             link_events,
-            encrypted,
+            caller,
             errands,
             clients: HashMap::new(),
             links: HashMap::new(),
@@ -107,11 +118,13 @@ impl Driver {
     /// Runs until the engine shuts down.
     ///
     /// The clock comes first, then what was asked for (disk, links), and clients last: however many
-    /// there are, they cannot delay a failover.
+    /// there are, they cannot delay a failover. But a server that talks without end does not keep them
+    /// waiting for ever either.
     pub(crate) async fn run(mut self, mut sources: Sources) -> Ended {
         let mut timer = pin!(sleep_until(self.begin));
         let mut armed = self.begin;
         let mut ticked = self.begin;
+        let mut streak = 0_usize;
         loop {
             let ended = self.drain();
             self.push();
@@ -126,6 +139,16 @@ impl Driver {
                 timer.as_mut().reset(deadline);
             }
             let taking = self.engine.held() < HELD_MAX;
+            if streak >= STREAK_MAX {
+                streak = 0;
+                if taking && let Ok(event) = sources.clients.try_recv() {
+                    if let Some(ended) = self.client_event(event) {
+                        self.push();
+                        return ended;
+                    }
+                    continue;
+                }
+            }
             tokio::select! {
                 biased;
                 () = &mut timer, if deadline.is_some() => {
@@ -133,9 +156,13 @@ impl Driver {
                     self.engine.tick(self.now());
                 }
                 Some(written) = sources.durable.recv() => self.written(written),
-                Some(event) = sources.links.recv() => self.link_event(event),
+                Some(event) = sources.links.recv() => {
+                    streak += 1;
+                    self.link_event(event);
+                }
                 Some(input) = sources.errands.recv() => self.handle(input),
                 Some(event) = sources.clients.recv(), if taking => {
+                    streak = 0;
                     if let Some(ended) = self.client_event(event) {
                         self.push();
                         return ended;
@@ -283,8 +310,8 @@ impl Driver {
             Output::Check { path } => self.errands.check(path),
             Output::Close { client } => self.close(client, End::Flushed),
             Output::Connect { link, address } => {
-                let (events, encrypted) = (self.link_events.clone(), self.encrypted.clone());
-                let started = Link::start(link, address, encrypted, CONNECT_PATIENCE, events);
+                let (events, caller) = (self.link_events.clone(), self.caller.clone());
+                let started = Link::start(link, address, CONNECT_PATIENCE, caller, events);
                 self.links.insert(link, started);
             }
             Output::Crash(status) => return Some(Ended::Crashed(status)),

@@ -9,11 +9,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use duke_core::{Input, ScriptEnd, ScriptId};
 use tokio::process::Command;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::warn;
 
 /// The largest file of users that is read.
@@ -27,7 +28,12 @@ pub(crate) struct Errands {
     scripts: HashMap<ScriptId, oneshot::Sender<()>>,
     /// Held by every script that runs.
     running: mpsc::Sender<()>,
+    /// Held by every look-up: each takes a thread, and the disk needs some, too.
+    lookups: Arc<Semaphore>,
 }
+
+/// Look-ups of hosts under way at a time; others wait.
+const LOOKUPS_MAX: usize = 16;
 
 /// The scripts that run, for whoever waits for their end.
 #[derive(Debug)]
@@ -48,6 +54,7 @@ impl Errands {
             done,
             scripts: HashMap::new(),
             running,
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         };
         (errands, Scripts(scripts))
     }
@@ -98,8 +105,10 @@ impl Errands {
 
     /// A host's address; IPv4 first, as most configurations mean it.
     pub(crate) fn resolve(&self, host: String) {
-        let done = self.done.clone();
+        let (done, lookups) = (self.done.clone(), Arc::clone(&self.lookups));
         tokio::spawn(async move {
+            // Never closed.
+            let _turn = lookups.acquire().await;
             let found = tokio::net::lookup_host((host.as_str(), 0)).await;
             let all: Vec<_> = found
                 .into_iter()

@@ -8,7 +8,7 @@ pub mod argument;
 mod connection;
 mod driver;
 mod errand;
-mod log;
+pub mod log;
 mod open;
 mod ready;
 mod run;

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Ok(Arguments::Version) => print(concat!("duke ", env!("CARGO_PKG_VERSION"), "\n")).err(),
         Err(error) => Some(error.into()),
     };
+    duke::log::finish();
     let Some(error) = failed else {
         return ExitCode::SUCCESS;
     };
@@ -30,6 +31,7 @@ fn start(config: &Path, lines: &[String]) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(duke::run(config, lines))?;
+    duke::log::finish();
     // At once: neither thousands of connections nor a write to a hanging disk may hold it up, and
     // nobody was told that the latter is durable.
     std::process::exit(0);

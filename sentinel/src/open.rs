@@ -11,12 +11,11 @@ use duke_core::conf::{Conf, ConfError, ServerConf};
 use duke_core::{Engine, Time};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::info;
 
 use crate::connection::client::{Numbers, accept};
 use crate::connection::listener::listen;
-use crate::connection::tls::Tls;
+use crate::connection::tls::{Caller, Door, Tls};
 use crate::driver::{Driver, Ended, Sources};
 use crate::errand::{Errands, Scripts, is_executable};
 use crate::log;
@@ -31,6 +30,61 @@ pub(crate) fn assemble(
     added: &[String],
 ) -> Result<(impl Future<Output = Ended>, Option<PathBuf>, Scripts), RunError> {
     let mut conf = Conf::read(text, added).map_err(RunError::Conf)?;
+    let Prepared {
+        path,
+        doors,
+        caller,
+        pidfile,
+    } = prepare(&mut conf, path)?;
+
+    let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
+    let (link_sender, links) = mpsc::channel(EVENTS_MAX);
+    let (durable_sender, durable) = mpsc::unbounded_channel();
+    let (errand_sender, errands) = mpsc::unbounded_channel();
+    let numbers = Arc::new(Numbers::new(places(
+        conf.server.clients_max,
+        conf.masters.len(),
+    )));
+    for (listener, door) in doors {
+        let (numbers, sender) = (Arc::clone(&numbers), client_sender.clone());
+        tokio::spawn(accept(listener, numbers, sender, door));
+    }
+    info!(
+        port = conf.server.port,
+        tls_port = conf.server.tls_port,
+        "started"
+    );
+    let store = Store::start(path, Form::Plain, durable_sender);
+    let engine = Engine::open(conf, rand::random(), Time::default());
+    let (errands_of_driver, scripts) = Errands::new(errand_sender);
+    let driver = Driver::new(engine, store, None, link_sender, caller, errands_of_driver);
+    let running = async move {
+        // Without a port nobody holds a sender; the driver must not take that for its end.
+        let _open = client_sender;
+        let ended = driver
+            .run(Sources {
+                clients,
+                links,
+                durable,
+                errands,
+            })
+            .await;
+        info!(?ended, "ended");
+        ended
+    };
+    Ok((running, pidfile, scripts))
+}
+
+/// Everything that can go wrong before anything is written.
+struct Prepared {
+    path: PathBuf,
+    /// What is listened on; with TLS where there is a door.
+    doors: Vec<(TcpListener, Option<Door>)>,
+    caller: Option<Caller>,
+    pidfile: Option<PathBuf>,
+}
+
+fn prepare(conf: &mut Conf, path: &Path) -> Result<Prepared, RunError> {
     // Before the folder is entered: the path may be relative to where we were started.
     let path = fs::canonicalize(path).map_err(|source| RunError::Unreadable {
         path: path.to_owned(),
@@ -44,20 +98,18 @@ pub(crate) fn assemble(
             source,
         })?;
     enter(&conf.server)?;
-    check_scripts(&conf)?;
-    read_users(&mut conf)?;
-    let tls = Tls::read(&conf.server)?;
+    check_scripts(conf)?;
+    read_users(conf)?;
     let log_to = open_log(&conf.server)?;
     let has_log = log_to.is_some();
     log::start(log_to, Some(conf.server.loglevel));
-    tls.warn_of_what_has_no_effect();
-    let opened = listeners(&conf.server, &tls);
-    let listeners = opened.map_err(|error| {
+    let opened = open_doors(&conf.server);
+    let (doors, caller) = opened.map_err(|error| {
         if !has_log {
             return error;
         }
         // As stock: whoever named a log looks there.
-        tracing::error!("{error}");
+        tracing::error!("{:#}", anyhow::Error::from(error));
         RunError::Logged
     })?;
     let pidfile = conf.server.pidfile.clone().map(PathBuf::from);
@@ -73,71 +125,23 @@ pub(crate) fn assemble(
     conf.started_unix_ms = since_1970.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     });
-
-    let (running, scripts) = start(path, conf, listeners, tls.connector);
-    Ok((running, pidfile, scripts))
+    Ok(Prepared {
+        path,
+        doors,
+        caller,
+        pidfile,
+    })
 }
 
-/// Starts all tasks; the future is the driver.
-fn start(
-    path: PathBuf,
-    conf: Conf,
-    listeners: Vec<Listener>,
-    connector: Option<TlsConnector>,
-) -> (impl Future<Output = Ended>, Scripts) {
-    let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
-    let (link_sender, links) = mpsc::channel(EVENTS_MAX);
-    let (durable_sender, durable) = mpsc::unbounded_channel();
-    let (errand_sender, errands) = mpsc::unbounded_channel();
-    let places = places(conf.server.clients_max, links_to_be(&conf));
-    let numbers = Arc::new(Numbers::new(places));
-    for (listener, encrypted) in listeners {
-        let (numbers, sender) = (Arc::clone(&numbers), client_sender.clone());
-        tokio::spawn(accept(listener, encrypted, numbers, sender));
-    }
-    info!(
-        port = conf.server.port,
-        tls_port = conf.server.tls_port,
-        "started"
-    );
-    let store = Store::start(path, Form::Plain, durable_sender);
-    let engine = Engine::open(conf, rand::random(), Time::default());
-    let (errands_of_driver, scripts) = Errands::new(errand_sender);
-    let driver = Driver::new(
-        engine,
-        store,
-        None,
-        link_sender,
-        connector,
-        errands_of_driver,
-    );
-    let running = async move {
-        // Without a port nobody holds a sender; the driver must not take that for its end.
-        let _open = client_sender;
-        let ended = driver
-            .run(Sources {
-                clients,
-                links,
-                durable,
-                errands,
-            })
-            .await;
-        info!(?ended, "ended");
-        ended
-    };
-    (running, scripts)
-}
+type Doors = (Vec<(TcpListener, Option<Door>)>, Option<Caller>);
 
-/// Connections to servers and other sentinels, as far as they are known, and as many again for those that
-/// will be found.
-fn links_to_be(conf: &Conf) -> usize {
-    let each = conf.masters.values().map(|master| {
-        let servers = master.replicas.len().saturating_add(1);
-        servers
-            .saturating_mul(2)
-            .saturating_add(master.sentinels.len())
-    });
-    each.sum::<usize>().saturating_mul(2)
+fn open_doors(server: &ServerConf) -> Result<Doors, RunError> {
+    let Tls { door, caller } = Tls::read(server).map_err(RunError::Tls)?;
+    let plain = listeners(server, server.port)?;
+    let secured = listeners(server, server.tls_port)?;
+    let plain = plain.into_iter().map(|listener| (listener, None));
+    let secured = secured.into_iter().map(|listener| (listener, door.clone()));
+    Ok((plain.chain(secured).collect(), caller))
 }
 
 fn enter(server: &ServerConf) -> Result<(), RunError> {
@@ -182,20 +186,7 @@ fn open_log(server: &ServerConf) -> Result<Option<File>, RunError> {
     opened.map(Some).map_err(RunError::Log)
 }
 
-type Listener = (TcpListener, Option<TlsAcceptor>);
-
-/// Every socket to listen on, with what encrypts its connections.
-fn listeners(server: &ServerConf, tls: &Tls) -> Result<Vec<Listener>, RunError> {
-    let plain = listeners_on(server, server.port)?;
-    let encrypted = listeners_on(server, server.tls_port)?;
-    let plain = plain.into_iter().map(|listener| (listener, None));
-    let encrypted = encrypted
-        .into_iter()
-        .map(|listener| (listener, tls.acceptor.clone()));
-    Ok(plain.chain(encrypted).collect())
-}
-
-fn listeners_on(server: &ServerConf, port: u16) -> Result<Vec<TcpListener>, RunError> {
+fn listeners(server: &ServerConf, port: u16) -> Result<Vec<TcpListener>, RunError> {
     if port == 0 {
         return Ok(Vec::new());
     }

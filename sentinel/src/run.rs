@@ -32,8 +32,10 @@ use crate::{log, open};
 
 /// Events that may wait for the driver from each side before their senders do.
 pub(crate) const EVENTS_MAX: usize = 1024;
-/// Files Duke needs besides those of its clients: links, state, listeners.
+/// Files Duke needs besides those of its clients and of its masters: state, log, listeners, scripts.
 const RESERVED_FILES: usize = 64;
+/// Files for each master: two links to it and to every replica, one to every other sentinel.
+const FILES_PER_MASTER: usize = 16;
 /// How long scripts that run may keep Duke from ending. Stock leaves them behind at once.
 const SCRIPTS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -93,12 +95,12 @@ pub enum RunError {
     /// A state file that cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Certificates or keys that cannot be used.
-    #[error("Failed to configure TLS. {0}")]
-    Tls(#[from] TlsError),
     /// A directive that means something and that this Duke cannot do.
     #[error("'{0}' is not supported; remove the line")]
     Unsupported(String),
+    /// TLS that cannot be set up as configured.
+    #[error("Failed to configure TLS")]
+    Tls(#[source] TlsError),
     /// The configuration file cannot be read.
     #[error("Fatal error, can't open config file '{}'", path.display())]
     Unreadable {
@@ -147,6 +149,7 @@ pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
         warn!("left scripts running");
     }
     if let Some(status) = crash {
+        log::finish();
         std::process::exit(status.into());
     }
     if let Some(pidfile) = pidfile {
@@ -194,13 +197,13 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);
     let (durable_sender, durable) = mpsc::unbounded_channel();
-    let numbers = Arc::new(Numbers::new(places(settings.clients_max, 0)));
+    let numbers = Arc::new(Numbers::new(places(settings.clients_max, 1)));
     for listener in listeners {
         tokio::spawn(accept(
             listener,
-            None,
             Arc::clone(&numbers),
             client_sender.clone(),
+            None,
         ));
     }
     info!(port = settings.port, kept = kept.is_some(), "started");
@@ -249,29 +252,44 @@ fn remember(path: &Path) -> Result<Option<Durable>, RunError> {
     })
 }
 
-/// How many clients there may be beside connections to `others`, given how many files the system lets
-/// us open; asks it for as many as it allows. Clients get what is left: whoever cannot connect to a
-/// server would take it for dead.
-pub(crate) fn places(wanted: usize, others: usize) -> usize {
-    let reserved = others.saturating_add(RESERVED_FILES);
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, all) {
-        warn!(%error, "could not raise the limit of open files");
-    }
-    let files = getrlimit(Resource::Nofile).current;
-    let files = files.map_or(usize::MAX, |files| {
-        usize::try_from(files).unwrap_or(usize::MAX)
-    });
-    let most = files.saturating_sub(reserved);
+/// How many clients there may be, given how many files the system lets us open.
+///
+/// Asks it for as many as `wanted` clients and the links of `masters` need. Clients get what is left
+/// beside the links, so that they can never take these from Duke; one at least.
+pub(crate) fn places(wanted: usize, masters: usize) -> usize {
+    let reserved = RESERVED_FILES.saturating_add(masters.saturating_mul(FILES_PER_MASTER));
+    let needed = wanted.saturating_add(reserved);
+    let files = allow_files(u64::try_from(needed).unwrap_or(u64::MAX));
+    let most = usize::try_from(files)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(reserved)
+        .max(1);
     if most < wanted {
         warn!(
             wanted,
-            most, reserved, "the limit of open files allows fewer clients than wanted"
+            most, files, reserved, "the limit of open files allows fewer clients than wanted"
         );
     }
     wanted.min(most)
+}
+
+/// Raises the limit of open files to `needed` if it is lower; says what it is then.
+fn allow_files(needed: u64) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(u64::MAX);
+    if current >= needed {
+        return current;
+    }
+    let raised = needed.min(limit.maximum.unwrap_or(u64::MAX));
+    let wanted = Rlimit {
+        current: Some(raised),
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, wanted) {
+        Ok(()) => raised,
+        Err(error) => {
+            warn!(%error, "could not raise the limit of open files");
+            current
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod directive;
 mod document;
 mod sentinel;
+mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -6,7 +6,7 @@
 //! look silent to this Duke, nor this Duke to them. On one connection only what depends on nothing
 //! else there, as PING does, overtakes what waits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     id::{ClientId, LinkId},
@@ -19,6 +19,8 @@ pub(crate) struct Outbox {
     free: VecDeque<Output>,
     /// Each with the sequence that must be durable first.
     held: VecDeque<(u64, Output)>,
+    /// How many of them go to one connection; none of these is zero.
+    behind: BTreeMap<Connection, usize>,
     /// The newest state, until it is taken: it replaces any older one.
     state: Option<String>,
     /// Of the newest state.
@@ -31,18 +33,16 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Adds what must wait for the disk.
     pub(crate) fn hold(&mut self, output: Output) {
+        if let Some(connection) = connection(&output) {
+            let count = self.behind.entry(connection).or_default();
+            *count = count.saturating_add(1);
+        }
         self.held.push_back((self.sequence, output));
     }
 
     /// Adds what need not wait, behind what was said on the same connection before.
     pub(crate) fn free(&mut self, output: Output) {
-        let ours = connection(&output);
-        let behind = ours.is_some()
-            && self
-                .held
-                .iter()
-                .any(|(_, output)| connection(output) == ours);
-        if behind {
+        if connection(&output).is_some_and(|ours| self.behind.contains_key(&ours)) {
             self.hold(output);
         } else {
             self.overtake(output);
@@ -95,12 +95,26 @@ impl Outbox {
         if *needed > self.durable {
             return None;
         }
-        self.held.pop_front().map(|(_, output)| output)
+        let (_, output) = self.held.pop_front()?;
+        self.leave(&output);
+        Some(output)
+    }
+
+    /// What was held for a connection waits no longer.
+    fn leave(&mut self, output: &Output) {
+        if let Some(connection) = connection(output)
+            && let Some(count) = self.behind.get_mut(&connection)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.behind.remove(&connection);
+            }
+        }
     }
 }
 
 /// Where something is said, and must keep its place.
-#[derive(Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Connection {
     Client(ClientId),
     Link(LinkId),

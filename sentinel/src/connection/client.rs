@@ -15,20 +15,16 @@ use duke_resp::{RequestDecoder, RequestError, RequestLimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::connection::outbox::{Outbox, Work};
-use crate::connection::stream::Stream;
+use crate::connection::tls::{Door, Stream};
 
 /// Bytes that may pile up for one client before it is dropped. Stock allows subscribers 8 MiB for a
 /// minute; our events are a hundred bytes each, and a client ten thousand events behind is lost.
 const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 /// Requests that are handed on at once.
 const BATCH: usize = 64;
-/// How long a client may take until a connection is encrypted.
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// Silence after which the kernel asks whether a client's host is still there.
 const KEEPALIVE: Duration = Duration::from_mins(5);
 /// Rest after the system refused to accept, for want of files or memory.
@@ -59,16 +55,20 @@ pub(crate) enum ClientEvent {
 
 /// Accepts connections for ever.
 ///
-/// At most `clients_max` are served at a time; the next one is told so and closed, as stock does. With
-/// `encrypted`, a client is one once its connection is.
+/// At most `clients_max` are served at a time; the next one is told so and closed, as stock does.
 pub(crate) async fn accept(
     listener: TcpListener,
-    encrypted: Option<TlsAcceptor>,
     numbers: Arc<Numbers>,
     events: mpsc::Sender<ClientEvent>,
+    door: Option<Door>,
 ) {
     loop {
-        let (stream, address) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Whoever connects to a Duke that ends is refused and asks another.
+            () = events.closed() => return,
+        };
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "could not accept a connection");
@@ -82,69 +82,19 @@ pub(crate) async fn accept(
             debug!(%address, ?told, "refused a client beyond the limit");
             continue;
         };
-        if events.is_closed() {
-            return;
-        }
-        if let Err(error) = prepare(&stream) {
-            debug!(%address, %error, "could not prepare a socket");
-        }
-        let (encrypted, numbers, events) =
-            (encrypted.clone(), Arc::clone(&numbers), events.clone());
+        let (door, client, events) = (door.clone(), numbers.next(), events.clone());
         tokio::spawn(async move {
-            if let Some(stream) = secure(stream, encrypted, address).await {
-                serve(stream, address, &numbers, events).await;
+            // Whoever only pretends to shake hands has a place, and nothing else.
+            let stream = match door {
+                None => Some(Stream::Plain(Arc::new(stream))),
+                Some(door) => door.greet(stream, address).await,
+            };
+            if let Some(stream) = stream {
+                Connection::join(client, address, stream, events).await;
             }
             drop(place);
         });
     }
-}
-
-/// The connection as it is to be used, if it comes to be.
-async fn secure(
-    stream: TcpStream,
-    encrypted: Option<TlsAcceptor>,
-    address: SocketAddr,
-) -> Option<Stream> {
-    let Some(acceptor) = encrypted else {
-        return Some(Stream::Plain(Arc::new(stream)));
-    };
-    match timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream.into()))),
-        Ok(Err(error)) => {
-            debug!(%address, %error, "a connection could not be encrypted");
-            None
-        }
-        Err(_) => {
-            debug!(%address, "a connection was not encrypted in time");
-            None
-        }
-    }
-}
-
-/// Everything about one client from its coming to its going.
-async fn serve(
-    stream: Stream,
-    address: SocketAddr,
-    numbers: &Numbers,
-    events: mpsc::Sender<ClientEvent>,
-) {
-    let client = numbers.next();
-    let outbox = Arc::new(Outbox::with_socket(OUTBOX_BYTES_MAX, stream.plain()));
-    let joined = ClientEvent::Joined {
-        client,
-        address,
-        outbox: Arc::clone(&outbox),
-    };
-    if events.send(joined).await.is_err() {
-        return;
-    }
-    let connection = Connection {
-        client,
-        stream,
-        outbox,
-        events,
-    };
-    connection.serve().await;
 }
 
 /// The places for clients and the numbers given to them, shared by all listeners.
@@ -186,7 +136,35 @@ enum Ended {
 }
 
 impl Connection {
+    /// Tells the driver, and serves until the end.
+    async fn join(
+        client: ClientId,
+        address: SocketAddr,
+        stream: Stream,
+        events: mpsc::Sender<ClientEvent>,
+    ) {
+        let outbox = Arc::new(Outbox::with_socket(OUTBOX_BYTES_MAX, stream.plain()));
+        let joined = ClientEvent::Joined {
+            client,
+            address,
+            outbox: Arc::clone(&outbox),
+        };
+        if events.send(joined).await.is_err() {
+            return;
+        }
+        let connection = Self {
+            client,
+            stream,
+            outbox,
+            events,
+        };
+        connection.serve().await;
+    }
+
     async fn serve(mut self) {
+        if let Err(error) = prepare(self.stream.socket()) {
+            debug!(client = ?self.client, %error, "could not prepare a socket");
+        }
         let ended = self.converse().await;
         let client = self.client;
         let event = match ended {
@@ -219,13 +197,12 @@ impl Connection {
             let mut requests = Vec::new();
             let broken = loop {
                 match decoder.decode(&mut buffer) {
-                    Ok(Some(words)) if requests.len() + 1 < BATCH => requests.push(words),
-                    Ok(Some(words)) => {
-                        requests.push(words);
-                        break None;
-                    }
+                    Ok(Some(words)) => requests.push(words),
                     Ok(None) => break None,
                     Err(error) => break Some(error),
+                }
+                if requests.len() == BATCH {
+                    break None;
                 }
             };
             let more = requests.len() == BATCH;
@@ -249,8 +226,8 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = self.outbox.woken() => {}
-                read = self.stream.read(&mut buffer) => {
-                    if read.is_err() {
+                taken = self.stream.read(&mut buffer) => {
+                    if !matches!(taken, Ok(1..)) {
                         return Ended::Closed;
                     }
                 }
@@ -262,7 +239,7 @@ impl Connection {
     async fn finish(&mut self) {
         loop {
             match self.outbox.next() {
-                Work::Close => return,
+                Work::Close => return self.stream.farewell().await,
                 Work::Idle => self.outbox.woken().await,
                 Work::Write(chunk) => {
                     if self.write(&chunk).await.is_err() {

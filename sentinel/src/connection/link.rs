@@ -14,19 +14,21 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use duke_core::{LinkError, LinkId, RequestId};
 use duke_resp::{Frame, Protocol, ReplyDecoder, ReplyLimit, encode};
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 use tracing::{debug, warn};
 
 use crate::connection::outbox::{End, Outbox, Work};
-use crate::connection::stream::Stream;
+use crate::connection::tls::{Caller, Stream};
 
 /// Commands that may pile up for one peer, in bytes; the engine gives up long before.
 const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Rest after a connection could not be made for want of files.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What happens on outgoing connections, in order for each of them.
 #[derive(Debug)]
@@ -58,12 +60,12 @@ pub(crate) struct Link {
 type Waiting = Mutex<VecDeque<RequestId>>;
 
 impl Link {
-    /// Starts to connect to `address`, encrypted or not; gives up after `patience`.
+    /// Starts to connect to `address`, by TLS if there is a `caller`; gives up after `patience`.
     pub(crate) fn start(
         link: LinkId,
         address: SocketAddr,
-        encrypted: Option<TlsConnector>,
         patience: Duration,
+        caller: Option<Caller>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
         let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
@@ -76,7 +78,7 @@ impl Link {
             waiting: Arc::clone(&waiting),
             events,
         };
-        let task = tokio::spawn(connection.run(address, encrypted, patience)).abort_handle();
+        let task = tokio::spawn(connection.run(address, patience, caller)).abort_handle();
         Self {
             outbox,
             waiting,
@@ -123,12 +125,17 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, address: SocketAddr, encrypted: Option<TlsConnector>, patience: Duration) {
-        let error = match timeout(patience, connect(address, encrypted)).await {
+    async fn run(self, address: SocketAddr, patience: Duration, caller: Option<Caller>) {
+        let error = match connect_patiently(address, caller, patience).await {
             Err(_) => LinkError::TimedOut,
             Ok(Err(error)) => reason(&error),
             Ok(Ok(stream)) => {
-                let (link, local) = (self.link, stream.local());
+                let local = stream
+                    .socket()
+                    .local_addr()
+                    .ok()
+                    .map(|address| address.ip());
+                let link = self.link;
                 if self.report(LinkEvent::Up { link, local }).await {
                     self.converse(stream).await
                 } else {
@@ -169,8 +176,10 @@ impl Connection {
                 () = self.outbox.woken() => {}
                 taken = stream.read(&mut buffer) => {
                     let delivered = self.deliver(&mut decoder, &mut buffer).await;
-                    if let Err(error) = taken {
-                        return reason(&error);
+                    match taken {
+                        Ok(0) => return LinkError::Closed,
+                        Ok(_) => {}
+                        Err(error) => return reason(&error),
                     }
                     if let Err(error) = delivered {
                         return error;
@@ -226,20 +235,43 @@ impl Connection {
     }
 }
 
-async fn connect(address: SocketAddr, encrypted: Option<TlsConnector>) -> io::Result<Stream> {
+/// Connects within `patience`. That we have no file left is our own trouble: told to the engine it would
+/// look like a dead server, so it is tried again until there is one or nobody wants the link any more.
+async fn connect_patiently(
+    address: SocketAddr,
+    caller: Option<Caller>,
+    patience: Duration,
+) -> Result<io::Result<Stream>, Elapsed> {
+    let mut warned = false;
+    loop {
+        let connected = timeout(patience, connect(address, caller.clone())).await;
+        match &connected {
+            Ok(Err(error)) if is_shortage(error) => {
+                if !warned {
+                    warn!(%address, %error, "cannot connect for want of files");
+                    warned = true;
+                }
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
+            Ok(_) | Err(_) => return connected,
+        }
+    }
+}
+
+/// Whether this process, or this host, has as many files open as it may.
+fn is_shortage(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error
+        .raw_os_error()
+        .is_some_and(|error| short.contains(&error))
+}
+
+async fn connect(address: SocketAddr, caller: Option<Caller>) -> io::Result<Stream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let Some(connector) = encrypted else {
-        return Ok(Stream::Plain(Arc::new(stream)));
-    };
-    let name = ServerName::IpAddress(address.ip().into());
-    match connector.connect(name, stream).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
-        Err(error) => {
-            // Otherwise it would look as if nobody were there.
-            warn!(%address, %error, "a connection could not be encrypted");
-            Err(error)
-        }
+    match caller {
+        None => Ok(Stream::Plain(Arc::new(stream))),
+        Some(caller) => caller.greet(stream, address).await,
     }
 }
 
@@ -288,8 +320,13 @@ mod tests {
     async fn peer() -> Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (sender, mut events) = mpsc::channel(8);
-        let address = listener.local_addr().unwrap();
-        let link = Link::start(LinkId(1), address, None, PATIENCE, sender);
+        let link = Link::start(
+            LinkId(1),
+            listener.local_addr().unwrap(),
+            PATIENCE,
+            None,
+            sender,
+        );
         let (stream, _) = listener.accept().await.unwrap();
         assert!(matches!(
             events.recv().await,
@@ -352,7 +389,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let (sender, mut events) = mpsc::channel(8);
-        let _link = Link::start(LinkId(1), address, None, PATIENCE, sender);
+        let _link = Link::start(LinkId(1), address, PATIENCE, None, sender);
         assert_eq!(end(&mut events).await, LinkError::Refused);
     }
 

@@ -1,313 +1,320 @@
-//! Encrypted connections, in and out, by the server's own directives.
+//! TLS: what the `tls-*` directives mean for accepting connections and for making them.
 //!
-//! Decides whom to believe: who shows a certificate that one of ours vouches for. Names are not looked
-//! at, as the server does not: sentinels know addresses, and certificates of servers seldom name any.
+//! Decides who is trusted, what is presented, and how long and how many handshakes may be under way.
+//! Reads the files named once, at the start. As stock does, peers must have a certificate of a trusted
+//! authority, and whatever name stands in it: data servers are known by address.
 
+mod files;
+mod stream;
 mod verify;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use duke_core::conf::ServerConf;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use thiserror::Error;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{
-    self, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
-};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use tracing::warn;
+use tracing::debug;
 
-use self::verify::ByChain;
+pub(crate) use self::stream::Stream;
+use self::verify::ChainVerifier;
 
-/// Directives that mean something to the stock server's library only.
-const WITHOUT_EFFECT: &[&str] = &[
-    "tls-ciphers",
-    "tls-ciphersuites",
-    "tls-dh-params-file",
-    "tls-prefer-server-ciphers",
-    "tls-session-cache-size",
-    "tls-session-cache-timeout",
-    "tls-session-caching",
-];
+/// Handshakes of clients under way at a time; a connection beyond is closed.
+const HANDSHAKES_MAX: usize = 1024;
+/// How long a client's handshake may take.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why connections cannot be encrypted as they are to be.
+/// TLS directives that cannot be obeyed.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A key with a passphrase.
-    #[error(
-        "Keys with a passphrase are not supported: write the key without one with `openssl pkey`, and \
-         remove the line '{0}'"
-    )]
-    Encrypted(String),
-    /// A directive that must be there.
-    #[error("No {0} configured!")]
+    /// A key that needs a password to be read.
+    #[error("the private key '{}' is encrypted; Duke reads plain keys only", .0.display())]
+    Encrypted(PathBuf),
+    /// A certificate and a key that do not belong together, or that cannot be used.
+    #[error("cannot use the certificate '{}' with the key '{}'", certificate.display(), key.display())]
+    Identity {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
+    /// A directive that the others make necessary.
+    #[error("no {0} configured")]
     Missing(&'static str),
-    /// A version that is not spoken.
-    #[error("tls-protocols: '{0}' is not supported, only TLSv1.2 and TLSv1.3 are")]
-    Protocol(String),
-    /// A file that cannot be used.
-    #[error("Failed to load {what} from {}: {reason}", path.display())]
-    File {
-        /// What it should hold.
-        what: &'static str,
-        /// The file.
+    /// Nobody is trusted, and somebody must be.
+    #[error(
+        "either tls-ca-cert-file or tls-ca-cert-dir must be given when tls-replication or tls-auth-clients is enabled"
+    )]
+    NoAuthority,
+    /// A file without what it is to hold.
+    #[error("'{}' holds no {what} that Duke can read", path.display())]
+    Nothing {
+        /// The file or folder.
         path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Certificate and key, or the certificates to trust, do not go together.
-    #[error("{what}: {reason}")]
-    Unfit {
-        /// What was to be made of them.
+        /// What was looked for.
         what: &'static str,
-        /// What is wrong.
-        reason: String,
     },
-    /// A word that means nothing.
-    #[error("{directive}: argument must be {expected}")]
-    Word {
-        /// The directive.
-        directive: &'static str,
-        /// What it could be.
-        expected: &'static str,
+    /// A combination that no handshake could succeed with.
+    #[error("cannot set up TLS")]
+    Setup(#[source] rustls::Error),
+    /// A file that cannot be read.
+    #[error("cannot read '{}'", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
     },
+    /// A directive whose meaning Duke has no means for.
+    #[error("'{0}' is not supported; remove the line")]
+    Unsupported(String),
+    /// None of the protocols can be spoken.
+    #[error("tls-protocols must name TLSv1.2 or TLSv1.3")]
+    Versions,
 }
 
-/// What encrypts connections, in and out.
-#[derive(Default)]
+/// Both directions, as configured.
+#[derive(Debug, Default)]
 pub(crate) struct Tls {
-    /// For clients; none without a `tls-port`.
-    pub(crate) acceptor: Option<TlsAcceptor>,
-    /// For connections to servers and other sentinels; none without `tls-replication yes`.
-    pub(crate) connector: Option<TlsConnector>,
-    ignored: Vec<String>,
+    /// For clients that come to the TLS port, if there is one.
+    pub(crate) door: Option<Door>,
+    /// For links to servers and sentinels, if they are to use TLS.
+    pub(crate) caller: Option<Caller>,
 }
 
 impl Tls {
-    /// Reads every file that is needed.
-    ///
-    /// # Errors
-    /// Whatever keeps a wanted connection from being encrypted as the directives say.
-    pub(crate) fn read(server: &ServerConf) -> Result<Self, TlsError> {
-        let wanted = Wanted(&server.tls);
-        let replication = wanted.yes("tls-replication")?;
-        let mut tls = Self::default();
-        if server.tls_port == 0 && !replication {
-            return Ok(tls);
+    /// Reads everything the directives name; nothing if none of them turns TLS on.
+    pub(crate) fn read(conf: &ServerConf) -> Result<Self, TlsError> {
+        let calls = word(conf, "tls-replication") == Some("yes");
+        if conf.tls_port == 0 && !calls {
+            return Ok(Self::default());
         }
-        let known = |name: &&String| WITHOUT_EFFECT.contains(&name.as_str());
-        tls.ignored = server.tls.keys().filter(known).cloned().collect();
-        let versions = wanted.versions()?;
+        refuse_unsupported(conf)?;
         let provider = Arc::new(ring::default_provider());
-        if server.tls_port != 0 {
-            let config = wanted.acceptor(Arc::clone(&provider), &versions)?;
-            tls.acceptor = Some(TlsAcceptor::from(Arc::new(config)));
-        }
-        if replication {
-            let config = wanted.connector(provider, &versions)?;
-            tls.connector = Some(TlsConnector::from(Arc::new(config)));
-        }
-        Ok(tls)
-    }
-
-    /// Says which directives are read and change nothing.
-    pub(crate) fn warn_of_what_has_no_effect(&self) {
-        for directive in &self.ignored {
-            warn!(%directive, "has no effect: ciphers, sessions and curves are chosen by the TLS library");
-        }
-    }
-}
-
-/// The directives, by name.
-struct Wanted<'a>(&'a BTreeMap<String, String>);
-
-impl Wanted<'_> {
-    fn text(&self, directive: &str) -> Option<&str> {
-        let text = self.0.get(directive).map(String::as_str);
-        text.filter(|text| !text.is_empty())
-    }
-
-    fn yes(&self, directive: &'static str) -> Result<bool, TlsError> {
-        match self.text(directive).map(str::to_ascii_lowercase).as_deref() {
-            None | Some("no") => Ok(false),
-            Some("yes") => Ok(true),
-            Some(_) => Err(TlsError::Word {
-                directive,
-                expected: "'yes' or 'no'",
-            }),
-        }
-    }
-
-    fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
-        let Some(words) = self.text("tls-protocols") else {
-            return Ok(vec![&TLS13, &TLS12]);
-        };
-        words
-            .split_whitespace()
-            .map(|word| match word.to_ascii_lowercase().as_str() {
-                "tlsv1.2" => Ok(&TLS12),
-                "tlsv1.3" => Ok(&TLS13),
-                _ => Err(TlsError::Protocol(word.to_owned())),
-            })
-            .collect()
-    }
-
-    fn acceptor(
-        &self,
-        provider: Arc<CryptoProvider>,
-        versions: &[&'static SupportedProtocolVersion],
-    ) -> Result<ServerConfig, TlsError> {
-        let (chain, key) = self
-            .identity("tls-cert-file", "tls-key-file", "tls-key-file-pass")?
+        let versions = versions(word(conf, "tls-protocols"))?;
+        let identity = Identity::read(conf, "tls-cert-file", "tls-key-file")?
             .ok_or(TlsError::Missing("tls-cert-file"))?;
-        let clients = self.clients(Arc::clone(&provider))?;
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .map_err(|error| unfit("tls-protocols", &error))?;
-        let config = match clients {
-            Some(verifier) => config.with_client_cert_verifier(verifier),
-            None => config.with_no_client_auth(),
-        };
-        config
-            .with_single_cert(chain, key)
-            .map_err(|error| unfit("tls-cert-file and tls-key-file", &error))
-    }
-
-    /// Whose certificates clients must show; the server's default is that they must.
-    fn clients(
-        &self,
-        provider: Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-        let word = self.text("tls-auth-clients").unwrap_or("yes");
-        let optional = match word.to_ascii_lowercase().as_str() {
-            "no" => return Ok(None),
-            "optional" => true,
-            "yes" => false,
-            _ => {
-                return Err(TlsError::Word {
-                    directive: "tls-auth-clients",
-                    expected: "'yes', 'no' or 'optional'",
-                });
-            }
-        };
-        let roots = store(&self.trusted()?)?;
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        let builder = if optional {
-            builder.allow_unauthenticated()
+        let asks = word(conf, "tls-auth-clients").unwrap_or("yes");
+        let trusted = Arc::new(files::authorities(
+            word(conf, "tls-ca-cert-file"),
+            word(conf, "tls-ca-cert-dir"),
+        )?);
+        if trusted.is_empty() && (calls || asks != "no") {
+            return Err(TlsError::NoAuthority);
+        }
+        let caller = if calls {
+            let own = Identity::read(conf, "tls-client-cert-file", "tls-client-key-file")?;
+            let own = own.as_ref().unwrap_or(&identity);
+            Some(Caller::new(&provider, &versions, &trusted, own)?)
         } else {
-            builder
+            None
         };
-        let verifier = builder.build().map_err(|error| TlsError::Unfit {
-            what: "tls-ca-cert-file",
-            reason: error.to_string(),
-        })?;
-        Ok(Some(verifier))
+        let door = if conf.tls_port == 0 {
+            None
+        } else {
+            let own_order = word(conf, "tls-prefer-server-ciphers") == Some("yes");
+            Some(Door::new(
+                &provider, &versions, &trusted, asks, own_order, &identity,
+            )?)
+        };
+        Ok(Self { door, caller })
     }
+}
 
-    fn connector(
-        &self,
-        provider: Arc<CryptoProvider>,
-        versions: &[&'static SupportedProtocolVersion],
-    ) -> Result<ClientConfig, TlsError> {
-        let verifier = ByChain::new(&self.trusted()?, Arc::clone(&provider))?;
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .map_err(|error| unfit("tls-protocols", &error))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let own = self.identity(
-            "tls-client-cert-file",
-            "tls-client-key-file",
-            "tls-client-key-file-pass",
-        )?;
-        let shared = || self.identity("tls-cert-file", "tls-key-file", "tls-key-file-pass");
-        match own.map_or_else(shared, |own| Ok(Some(own)))? {
-            None => Ok(config.with_no_client_auth()),
-            Some((chain, key)) => config
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| unfit("the client's certificate and key", &error)),
+/// A directive's value; an empty one counts as none, as in stock.
+fn word<'a>(conf: &'a ServerConf, name: &str) -> Option<&'a str> {
+    let value = conf.tls.get(name)?;
+    Some(value.as_str()).filter(|value| !value.is_empty())
+}
+
+/// To ignore these would be to accept what somebody wanted refused.
+fn refuse_unsupported(conf: &ServerConf) -> Result<(), TlsError> {
+    for name in ["tls-ciphers", "tls-ciphersuites"] {
+        if word(conf, name).is_some() {
+            return Err(TlsError::Unsupported(name.to_owned()));
         }
     }
+    match word(conf, "tls-auth-clients-user") {
+        None | Some("off") => Ok(()),
+        Some(_) => Err(TlsError::Unsupported("tls-auth-clients-user".to_owned())),
+    }
+}
 
-    /// A certificate with its chain, and the key.
-    fn identity(
-        &self,
-        cert: &'static str,
+/// The versions spoken. Older ones may be named, and are not spoken.
+fn versions(words: Option<&str>) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
+    let known = [("tlsv1.2", &version::TLS12), ("tlsv1.3", &version::TLS13)];
+    let named = |name: &str| {
+        words.is_none_or(|words| {
+            words
+                .split_whitespace()
+                .any(|word| word.eq_ignore_ascii_case(name))
+        })
+    };
+    let spoken: Vec<_> = known
+        .into_iter()
+        .filter(|(name, _)| named(name))
+        .map(|(_, version)| version)
+        .collect();
+    if spoken.is_empty() {
+        return Err(TlsError::Versions);
+    }
+    Ok(spoken)
+}
+
+/// Who we are, to others.
+struct Identity {
+    certificate: PathBuf,
+    key_file: PathBuf,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// The identity in two files; None if no certificate is configured.
+    fn read(
+        conf: &ServerConf,
+        certificate: &'static str,
         key: &'static str,
-        pass: &'static str,
-    ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, TlsError> {
-        let Some(cert) = self.text(cert) else {
-            return Ok(None);
+    ) -> Result<Option<Self>, TlsError> {
+        let (chain, key) = match (word(conf, certificate), word(conf, key)) {
+            (None, None) => return Ok(None),
+            (None, Some(_)) => return Err(TlsError::Missing(certificate)),
+            (Some(_), None) => return Err(TlsError::Missing(key)),
+            (Some(chain), Some(key)) => (chain, key),
         };
-        let key = self.text(key).ok_or(TlsError::Missing(key))?;
-        if self.text(pass).is_some() {
-            return Err(TlsError::Encrypted(pass.to_owned()));
-        }
-        let chain = certificates(Path::new(cert), "certificate")?;
-        let read = PrivateKeyDer::from_pem_file(key);
-        let key = read.map_err(|error| file("private key", Path::new(key), &error))?;
-        Ok(Some((chain, key)))
+        Ok(Some(Self {
+            certificate: chain.into(),
+            key_file: key.into(),
+            chain: files::chain(chain)?,
+            key: files::key(key)?,
+        }))
     }
 
-    /// The certificates that vouch for others.
-    fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let (file_name, folder) = (self.text("tls-ca-cert-file"), self.text("tls-ca-cert-dir"));
-        if file_name.is_none() && folder.is_none() {
-            return Err(TlsError::Missing("tls-ca-cert-file or tls-ca-cert-dir"));
+    fn unfit(&self, source: rustls::Error) -> TlsError {
+        TlsError::Identity {
+            certificate: self.certificate.clone(),
+            key: self.key_file.clone(),
+            source,
         }
-        let mut all = Vec::new();
-        if let Some(path) = file_name {
-            all = certificates(Path::new(path), "CA certificates")?;
-        }
-        if let Some(folder) = folder.map(Path::new) {
-            let wrong = |error| file("CA certificates", folder, &error);
-            for entry in fs::read_dir(folder).map_err(wrong)? {
-                let path = entry.map_err(wrong)?.path();
-                // Keys, lists of serial numbers and the like may lie beside them.
-                all.extend(certificates(&path, "CA certificates").unwrap_or_default());
+    }
+}
+
+/// The way in: handshakes of clients.
+#[derive(Clone)]
+pub(crate) struct Door {
+    acceptor: TlsAcceptor,
+    pending: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Door").finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    fn new(
+        provider: &Arc<CryptoProvider>,
+        versions: &[&'static SupportedProtocolVersion],
+        trusted: &Arc<RootCertStore>,
+        asks: &str,
+        own_order: bool,
+        identity: &Identity,
+    ) -> Result<Self, TlsError> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Setup)?;
+        let builder = if asks == "no" {
+            builder.with_no_client_auth()
+        } else {
+            let verifier = WebPkiClientVerifier::builder_with_provider(
+                Arc::clone(trusted),
+                Arc::clone(provider),
+            );
+            let verifier = if asks == "optional" {
+                verifier.allow_unauthenticated()
+            } else {
+                verifier
+            };
+            let built = verifier.build().map_err(|_| TlsError::NoAuthority)?;
+            builder.with_client_cert_verifier(built)
+        };
+        let made = builder.with_single_cert(identity.chain.clone(), identity.key.clone_key());
+        let mut config = made.map_err(|source| identity.unfit(source))?;
+        config.ignore_client_order = own_order;
+        Ok(Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            pending: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+        })
+    }
+
+    /// Shakes hands; None if the client does not, or takes too long, or too many do so at once.
+    pub(crate) async fn greet(&self, stream: TcpStream, address: SocketAddr) -> Option<Stream> {
+        let Ok(_pending) = self.pending.try_acquire() else {
+            debug!(%address, "closed a connection: too many handshakes are under way");
+            return None;
+        };
+        match timeout(HANDSHAKE_PATIENCE, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream.into()))),
+            Ok(Err(error)) => {
+                debug!(%address, %error, "a client's handshake failed");
+                None
+            }
+            Err(_) => {
+                debug!(%address, "a client's handshake took too long");
+                None
             }
         }
-        Ok(all)
     }
 }
 
-fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let all: Vec<_> = read.map_err(|error| file(what, path, &error))?;
-    if all.is_empty() {
-        return Err(file(what, path, &"it holds no certificate in PEM form"));
-    }
-    Ok(all)
-}
+/// The way out: handshakes with servers and other sentinels.
+#[derive(Clone)]
+pub(crate) struct Caller(TlsConnector);
 
-fn store(trusted: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in trusted {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| unfit("tls-ca-cert-file", &error))?;
-    }
-    Ok(roots)
-}
-
-fn file(what: &'static str, path: &Path, reason: &impl ToString) -> TlsError {
-    TlsError::File {
-        what,
-        path: path.to_owned(),
-        reason: reason.to_string(),
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Caller").finish_non_exhaustive()
     }
 }
 
-fn unfit(what: &'static str, error: &rustls::Error) -> TlsError {
-    TlsError::Unfit {
-        what,
-        reason: error.to_string(),
+impl Caller {
+    fn new(
+        provider: &Arc<CryptoProvider>,
+        versions: &[&'static SupportedProtocolVersion],
+        trusted: &Arc<RootCertStore>,
+        identity: &Identity,
+    ) -> Result<Self, TlsError> {
+        let verifier = ChainVerifier::new(Arc::clone(trusted), provider);
+        let made = ClientConfig::builder_with_provider(Arc::clone(provider))
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Setup)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key());
+        let config = made.map_err(|source| identity.unfit(source))?;
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Shakes hands with whoever listens at `address`; when to give up is the caller's business.
+    pub(crate) async fn greet(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> std::io::Result<Stream> {
+        let name = ServerName::IpAddress(address.ip().into());
+        let stream = self.0.connect(name, stream).await?;
+        Ok(Stream::Tls(Box::new(stream.into())))
     }
 }

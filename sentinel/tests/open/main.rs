@@ -11,7 +11,6 @@ mod lead;
 #[path = "../group/process.rs"]
 mod process;
 mod story;
-mod tls;
 mod users;
 #[path = "../group/wire.rs"]
 #[expect(

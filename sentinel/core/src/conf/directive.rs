@@ -152,7 +152,7 @@ pub(super) fn obey(server: &mut ServerConf, words: &[String]) -> Result<(), Stri
             server.users.push(rules);
         }
         (tls, [value]) if tls.starts_with("tls-") => {
-            server.tls.insert(name.clone(), (*value).to_owned());
+            super::tls::obey(&mut server.tls, tls, value)?;
         }
         (other, [_, ..]) if is_ignored(other) => {}
         _ => return Err("Bad directive or wrong number of arguments".to_owned()),

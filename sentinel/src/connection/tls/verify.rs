@@ -1,92 +1,73 @@
-//! Whom we connect to: whoever shows a certificate that one of ours vouches for, or one of ours
-//! itself, under whatever name.
+//! Who a server must be: one with a certificate of a trusted authority.
+//!
+//! Its name is not looked at, as in stock: servers are known by address, and their certificates
+//! seldom hold one. Everything else about the chain must be right.
 
 use std::sync::Arc;
 
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
-use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::{TlsError, store};
-
-/// Looks at the chain and the signature, not at names.
+/// Looks at the chain, and not at the name.
 #[derive(Debug)]
-pub(super) struct ByChain {
-    inner: Arc<WebPkiServerVerifier>,
-    trusted: Vec<CertificateDer<'static>>,
+pub(super) struct ChainVerifier {
+    trusted: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ByChain {
-    pub(super) fn new(
-        trusted: &[CertificateDer<'static>],
-        provider: Arc<CryptoProvider>,
-    ) -> Result<Self, TlsError> {
-        let roots = Arc::new(store(trusted)?);
-        let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
-            .build()
-            .map_err(|error| TlsError::Unfit {
-                what: "tls-ca-cert-file",
-                reason: error.to_string(),
-            })?;
-        Ok(Self {
-            inner,
-            trusted: trusted.to_vec(),
-        })
+impl ChainVerifier {
+    pub(super) fn new(trusted: Arc<RootCertStore>, provider: &CryptoProvider) -> Self {
+        Self {
+            trusted,
+            algorithms: provider.signature_verification_algorithms,
+        }
     }
 }
 
-impl ServerCertVerifier for ByChain {
+impl ServerCertVerifier for ChainVerifier {
     fn verify_server_cert(
         &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self
-            .inner
-            .verify_server_cert(certificate, between, name, ocsp, now);
-        match verified {
-            // Names are looked at last: the chain is sound.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            // One that signed itself and is trusted by itself; `CaUsedAsEndEntity` and the like.
-            Err(Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.trusted.iter().any(|known| known == certificate) =>
-            {
-                Ok(ServerCertVerified::assertion())
-            }
-            other => other,
-        }
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(end_entity)?,
+            &self.trusted,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
         message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
