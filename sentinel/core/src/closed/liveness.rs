@@ -17,9 +17,44 @@ const OPINION_PERIOD: Duration = Duration::from_millis(100);
 /// times its ask-period.
 const OPINION_LIFE: Duration = Duration::from_secs(1);
 
+/// How long a master that restarted is doubted although the others find it well. They notice a restart
+/// within a second, if they are in touch with it.
+const DOUBT: Duration = Duration::from_secs(5);
+
 impl Closed {
+    /// A master that restarted is doubted. But if a majority of others believes in it, and finds it well
+    /// long after everybody in touch with it must have noticed, then they gave it its place again while
+    /// this Duke was away, and it is their process that counts.
+    fn yield_to_majority(&mut self) {
+        let now = self.now;
+        let ours = Some((self.durable.generation, self.durable.config_epoch));
+        let doubted = self.durable.master.and_then(|master| {
+            let node = self.nodes.get(&master)?;
+            let since = node.down.filter(|_| node.restarted && node.is_master())?;
+            let heard = node.informed.is_some() && now.since(since) >= DOUBT;
+            heard.then_some((master, since))
+        });
+        let Some((master, since)) = doubted else {
+            return;
+        };
+        let content = self.peers.values().filter(|peer| {
+            let told = |at: Time| at > since && now.since(at) <= OPINION_LIFE;
+            peer.believes == ours && peer.master_up.is_some_and(told)
+        });
+        if content.count() < self.durable.majority() {
+            return;
+        }
+        let mut process = String::new();
+        if let Some(node) = self.nodes.get_mut(&master) {
+            node.restarted = false;
+            node.info.run_id.clone_into(&mut process);
+        }
+        self.remember_process(&process);
+    }
+
     /// Marks who is down and who is back.
     pub(crate) fn judge(&mut self) {
+        self.yield_to_majority();
         let down_after = self.master_settings().down_after;
         let now = self.now;
         let silent = |since: Option<Time>| since.is_some_and(|since| now.since(since) > down_after);
