@@ -70,7 +70,7 @@ mod tests {
     }
 
     fn state(epoch: u64) -> String {
-        format!("sentinel current-epoch {epoch}\n")
+        format!("sentinel myid a\nsentinel current-epoch {epoch}\n")
     }
 
     #[test]

@@ -162,13 +162,20 @@ impl Durable {
                 });
             }
         }
+        if durable.id.is_empty() {
+            return Err(DurableError {
+                line: text.lines().count().saturating_add(1),
+                text: "`sentinel myid` is missing".to_owned(),
+            });
+        }
         Ok(durable)
     }
 
     fn read_line(&mut self, words: &[&str]) -> Option<()> {
         match words {
             ["sentinel", "myid", id] => (*id).clone_into(&mut self.id),
-            ["duke", "memory", word] => self.memory = *word == "yes",
+            ["duke", "memory", "yes"] => self.memory = true,
+            ["duke", "memory", "no"] => self.memory = false,
             ["duke", "generation", number] => self.generation = number.parse().ok()?,
             ["duke", "size", number] => self.size = number.parse().ok()?,
             ["duke", "quorum", number] => self.quorum = number.parse().ok()?,
@@ -249,5 +256,8 @@ mod tests {
             "{error}"
         );
         assert!(error.to_string().contains("delete it"));
+        for text in ["", "duke size 3\n", "sentinel myid a\nduke memory maybe\n"] {
+            assert!(Durable::read(text).is_err(), "{text:?}");
+        }
     }
 }
