@@ -16,11 +16,13 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
-use tracing::{error, info};
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
 
 /// How long to wait after a failed write, the first time and at most.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// From here on a write is worth a word: votes wait for it, and masters for votes.
+const SLOW: Duration = Duration::from_millis(500);
 const SEAL: &str = "# seal ";
 
 /// Why the state file cannot be used.
@@ -160,7 +162,12 @@ async fn run(
             Form::Plain => text,
             Form::Sealed => seal(&text),
         };
+        let begun = Instant::now();
         let written = spawn_blocking(move || write(&target, &text)).await;
+        if begun.elapsed() >= SLOW {
+            let millis = begun.elapsed().as_millis();
+            warn!(path = %path.display(), %millis, "the disk is slow; elections wait for it");
+        }
         match written.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
             Ok(()) => {
                 if pause.take().is_some() {

@@ -14,11 +14,13 @@ use crate::{
 const RANK_DELAY: Duration = Duration::from_millis(15);
 /// The most that chance adds to it, in milliseconds.
 const RANK_JITTER_MS: u64 = 10;
-/// How long a candidate waits for votes.
+/// How long a candidate waits for votes in the first election; twice as long in every one after it.
 const ELECTION_PATIENCE: Duration = Duration::from_millis(500);
-/// How long who voted for another waits for it to finish before standing itself: longer than a
-/// leader may take from its candidacy to its order.
+/// How long who voted for another waits for it to finish before standing itself, growing likewise:
+/// longer than a leader may take from its candidacy to its order.
 const VOTER_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a patience doubles: a group whose disks take eight seconds for a vote still elects.
+const DOUBLINGS_MAX: u32 = 4;
 /// How much later than planned a candidate or leader may go on. Whoever slept longer cannot know
 /// whether the others have elected another meanwhile.
 pub(crate) const LAPSE: Duration = Duration::from_millis(100);
@@ -36,6 +38,14 @@ pub(crate) struct Candidacy {
     pub(crate) not_before: Option<Time>,
     /// Elections lost in a row.
     pub(crate) lost: u32,
+    /// Votes given to others in a row.
+    given: u32,
+}
+
+/// How long to wait for an election after so many that came to nothing. They may have come to nothing because a
+/// vote takes longer to be durable than anybody waited.
+fn patience(first: Duration, before: u32) -> Duration {
+    first.saturating_mul(1 << before.min(DOUBLINGS_MAX))
 }
 
 impl Closed {
@@ -54,6 +64,7 @@ impl Closed {
             if !self.agreed_down {
                 self.candidacy.due = None;
                 self.candidacy.lost = 0;
+                self.candidacy.given = 0;
             }
             return;
         }
@@ -122,7 +133,9 @@ impl Closed {
             self.ask_opinion(id, Some(epoch));
         }
         let own = self.persist();
-        let until = self.now.after(ELECTION_PATIENCE);
+        let until = self
+            .now
+            .after(patience(ELECTION_PATIENCE, self.candidacy.lost));
         self.failover = Failover::Candidate { epoch, own, until };
     }
 
@@ -241,9 +254,10 @@ impl Closed {
             if matches!(self.failover, Failover::Candidate { .. }) {
                 self.failover = Failover::Idle;
             }
-            let patience =
-                VOTER_PATIENCE.saturating_add(Duration::from_millis(self.random_below(200)));
-            let earliest = self.now.after(patience);
+            let jitter = Duration::from_millis(self.random_below(200));
+            let wait = patience(VOTER_PATIENCE, self.candidacy.given);
+            let earliest = self.now.after(wait).after(jitter);
+            self.candidacy.given = self.candidacy.given.saturating_add(1);
             self.candidacy.not_before = Some(earliest);
             self.candidacy.due = self.candidacy.due.map(|due| due.max(earliest));
         }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, durable::process_name},
+    closed::{Closed, durable::process_name, failover::Failover},
     info::{self, Role},
     link::Purpose,
     time::Time,
@@ -122,6 +122,15 @@ impl Closed {
         self.durable.memory && self.master_down().is_some()
     }
 
+    /// The epoch in which a peer is to be asked for its vote: its answer may have been lost.
+    fn vote_missing(&self, id: &str) -> Option<u64> {
+        let Failover::Candidate { epoch, .. } = self.failover else {
+            return None;
+        };
+        let vote = self.peers.get(id)?.vote.as_ref();
+        vote.is_none_or(|(_, at)| *at < epoch).then_some(epoch)
+    }
+
     /// Asks the others what they think of the master, and draws the conclusion.
     pub(crate) fn consult(&mut self) {
         if self.wants_opinions() {
@@ -132,7 +141,7 @@ impl Closed {
                 .map(|peer| peer.id.clone())
                 .collect();
             for id in due {
-                self.ask_opinion(&id, None);
+                self.ask_opinion(&id, self.vote_missing(&id));
             }
         }
         let quorum = usize::try_from(self.durable.quorum.max(1)).unwrap_or(usize::MAX);

@@ -18,7 +18,9 @@ use crate::time::Time;
 const RANK_DELAY: Duration = Duration::from_millis(15);
 /// The most that chance adds to it, in milliseconds.
 const RANK_JITTER_MS: u64 = 10;
-/// How long a candidate waits for votes. A stock voter writes its file twice before it answers.
+/// How long a candidate waits for votes in the first election after an outage. A stock voter writes its
+/// file twice before it answers. Twice as long in every one after it, as long as stock in the end:
+/// perhaps a vote takes longer than this to be durable.
 const ELECTION_PATIENCE: Duration = Duration::from_secs(1);
 /// How much later than planned a candidate or leader may go on. Whoever slept longer cannot know
 /// whether the others have elected another meanwhile.
@@ -150,8 +152,13 @@ impl Open {
             self.ask_opinion(master, peer, Some(epoch));
         }
         let own = self.save();
-        let patience = ELECTION_PATIENCE.min(self.periods.election);
-        let until = self.now.after(patience.min(master.conf.failover_timeout));
+        let patience = match cause {
+            Cause::Outage => ELECTION_PATIENCE.saturating_mul(1 << master.candidacy.lost.min(4)),
+            // Nobody is without a master meanwhile, and there is one election only.
+            Cause::Order | Cause::Coordination => self.periods.election,
+        };
+        let most = self.periods.election.min(master.conf.failover_timeout);
+        let until = self.now.after(patience.min(most));
         master.failover = Failover::Candidate { epoch, own, until };
         self.touched.insert(master.name.clone());
     }

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and looks at the outputs it is about"
 )]
 
+mod disk;
 mod promotion;
 mod stage;
 

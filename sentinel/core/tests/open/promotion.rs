@@ -10,7 +10,7 @@ const POND: &str = "port 26379\nsentinel myid 1111111111111111111111111111111111
                     sentinel down-after-milliseconds pond 1000\n\
                     sentinel known-replica pond 10.0.0.2 6380\n";
 
-fn replica(run_id: &str) -> Frame {
+pub(crate) fn replica(run_id: &str) -> Frame {
     Frame::bulk(format!(
         "run_id:{run_id}\r\nrole:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\n\
          master_link_status:up\r\nslave_repl_offset:7\r\nslave_priority:100\r\n"
