@@ -11,6 +11,18 @@ use crate::{
 /// Tells the tests where the stock programs are.
 const FOLDER: &str = "DUKE_STOCK";
 
+/// Cargo's arguments. Of the whole workspace, so that what the suite `test` has built serves here too: one
+/// package alone is built with fewer features, all anew. The engine's own tests start no stock program.
+const TESTS: &[&str] = &[
+    "test",
+    "--workspace",
+    "--exclude",
+    "duke-core",
+    "--locked",
+    "--test",
+    "open",
+];
+
 /// Runs the tests with each of these releases, all when none is named, and says whether all passed.
 ///
 /// # Errors
@@ -29,7 +41,7 @@ pub async fn run(names: &[String]) -> Result<bool> {
         let unpacked = stock.ensure().await?;
         progress::say(&format!("Duke beside {}", stock.name));
         let status = process::by_hand(&mut Command::new("cargo"))
-            .args(["test", "--package", "duke", "--locked", "--test", "open"])
+            .args(TESTS)
             .env(FOLDER, &unpacked.programs)
             .current_dir(place::workspace())
             .status()
