@@ -62,7 +62,8 @@ pub(crate) struct Info {
     pub(crate) replicas: Vec<(String, u16)>,
     /// A replica that is not to be told of.
     pub(crate) hidden: bool,
-    /// It knows the command `FAILOVER`, which changes roles without losing a write.
+    /// It is as new as Redis 6.2: it can hold its clients' writes (`CLIENT PAUSE … WRITE`), and has the
+    /// command `FAILOVER`, the only part of this that shows in its INFO.
     pub(crate) hands_over: bool,
 }
 

@@ -46,6 +46,7 @@ mod link;
 mod open;
 mod outbox;
 mod pattern;
+mod subscription;
 mod words;
 
 use boundary::{id, input, output, secret, time};

@@ -119,6 +119,10 @@ pub(crate) struct Open {
     /// Hellos that were heard and not looked at yet.
     heard: VecDeque<Hello>,
     sessions: BTreeMap<ClientId, Session>,
+    /// Those of them that subscribed to something.
+    subscribers: BTreeSet<ClientId>,
+    /// Those with commands behind one that waits.
+    behind: BTreeSet<ClientId>,
     /// Clients that ever came.
     joined: u64,
     /// Commands they ever sent.
@@ -172,6 +176,8 @@ impl Open {
             awake: BTreeSet::new(),
             heard: VecDeque::new(),
             sessions: BTreeMap::new(),
+            subscribers: BTreeSet::new(),
+            behind: BTreeSet::new(),
             joined: 0,
             commands: 0,
             scripts: VecDeque::new(),
@@ -262,8 +268,7 @@ impl Open {
                 self.files.insert(path, executable);
                 self.resume();
                 // A command that names two files waits for the other one still.
-                let waits = |session: &Session| !session.backlog.is_empty();
-                if !self.sessions.values().any(waits) {
+                if self.behind.is_empty() {
                     self.files.clear();
                 }
             }
@@ -273,7 +278,7 @@ impl Open {
                 self.joined = self.joined.saturating_add(1);
             }
             Input::Left { client } => {
-                self.sessions.remove(&client);
+                self.left(client);
             }
             Input::LinkDown { link, error } => self.link_down(link, error),
             Input::LinkLocal { link, local } => {

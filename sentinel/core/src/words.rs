@@ -1,4 +1,6 @@
-//! The words of a command, and the refusals all commands share.
+//! The words of a command, the refusals all commands share, and the one command that is the same everywhere.
+
+use std::fmt::Write as _;
 
 use duke_resp::{Bytes, Frame};
 
@@ -45,4 +47,32 @@ pub(crate) fn shortened(text: &str) -> String {
         .take(128)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+/// `PING [message]`, as it is answered to somebody who subscribed in RESP2, and to everybody else.
+pub(crate) fn ping(words: Words<'_>, subscribed: bool) -> Frame {
+    let message = words.0.get(1).cloned();
+    if subscribed {
+        return Frame::Array(vec![
+            Frame::bulk("pong"),
+            Frame::bulk(message.unwrap_or_default()),
+        ]);
+    }
+    message.map_or_else(|| Frame::simple("PONG"), Frame::Bulk)
+}
+
+/// Sentinel's answer to a command it does not have, with the arguments and a trailing space.
+pub(crate) fn unknown(words: Words<'_>) -> Frame {
+    let mut arguments = String::new();
+    for index in 1..words.len() {
+        if arguments.len() >= 128 {
+            break;
+        }
+        // Writing to a String cannot fail.
+        let _ok = write!(arguments, "'{}' ", shortened(words.text(index)));
+    }
+    let name = shortened(words.text(0));
+    Frame::error(format!(
+        "ERR unknown command '{name}', with args beginning with: {arguments}"
+    ))
 }

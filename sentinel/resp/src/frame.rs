@@ -77,6 +77,12 @@ impl Frame {
         Self::Error(text.into())
     }
 
+    /// An integer; one that the wire cannot say becomes the greatest it can.
+    #[must_use]
+    pub fn number(number: impl TryInto<i64>) -> Self {
+        Self::Integer(number.try_into().unwrap_or(i64::MAX))
+    }
+
     /// A status line.
     #[must_use]
     pub fn simple(text: impl Into<Bytes>) -> Self {

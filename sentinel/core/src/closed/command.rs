@@ -15,14 +15,13 @@ use crate::{
     closed::{Closed, member::Hello, session::Right},
     id::ClientId,
     output::Output,
+    subscription,
     time::millis,
-    words::{Words, no_permission, shortened, wrong_arity},
+    words::{Words, no_permission, ping, shortened, unknown, wrong_arity},
 };
 
 /// Where Dukes tell each other of themselves.
 const HELLO_CHANNEL: &str = "__sentinel__:hello";
-/// Subscriptions a client may have.
-const SUBSCRIPTIONS_MAX: usize = 1024;
 /// The longest name a client may give itself, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 /// Every command there is, for COMMAND.
@@ -59,7 +58,7 @@ impl Closed {
     pub(crate) fn answers(&mut self, client: ClientId, words: Words<'_>) -> Vec<Frame> {
         let name = words.lower(0);
         let session = self.session(client);
-        let subscribed = session.subscriptions() > 0 && !session.typed;
+        let subscribed = session.subscriptions.count() > 0 && !session.typed;
         let subscribing = matches!(
             name.as_str(),
             "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "ping" | "quit"
@@ -70,8 +69,12 @@ impl Closed {
                  allowed in this context"
             ))];
         }
-        if name.ends_with("subscribe") && COMMANDS.contains(&name.as_str()) {
-            return self.subscription(client, &name, words);
+        if subscription::is_command(&name) {
+            let names = words.0.get(1..).unwrap_or_default();
+            if names.is_empty() && !name.contains("un") {
+                return vec![wrong_arity(&name)];
+            }
+            return session.subscriptions.change(&name, names);
         }
         if name == "quit" {
             self.emit(Output::Answer {
@@ -128,58 +131,11 @@ impl Closed {
             .collect()
     }
 
-    fn subscription(&mut self, client: ClientId, name: &str, words: Words<'_>) -> Vec<Frame> {
-        let kind: &'static str = match name {
-            "subscribe" => "subscribe",
-            "psubscribe" => "psubscribe",
-            "unsubscribe" => "unsubscribe",
-            _ => "punsubscribe",
-        };
-        let adds = !kind.contains("un");
-        if adds && words.len() < 2 {
-            return vec![wrong_arity(kind)];
-        }
-        let session = self.session(client);
-        let by_pattern = kind.starts_with('p');
-        let mut names: Vec<_> = words.0.iter().skip(1).cloned().collect();
-        if names.is_empty() {
-            let all = if by_pattern {
-                &session.patterns
-            } else {
-                &session.channels
-            };
-            names = all.iter().cloned().collect();
-        }
-        let none = names.is_empty();
-        let mut replies = Vec::new();
-        for name in names {
-            if adds && session.subscriptions() >= SUBSCRIPTIONS_MAX {
-                replies.push(Frame::error("ERR too many subscriptions on one connection"));
-                break;
-            }
-            let set = if by_pattern {
-                &mut session.patterns
-            } else {
-                &mut session.channels
-            };
-            if adds {
-                set.insert(name.clone());
-            } else {
-                set.remove(&name);
-            }
-            replies.push(subscribed(kind, Frame::Bulk(name), session.subscriptions()));
-        }
-        if none {
-            replies.push(subscribed(kind, Frame::Null, session.subscriptions()));
-        }
-        replies
-    }
-
     fn client_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let sub = words.lower(1);
         let session = self.session(client);
         match (sub.as_str(), words.len()) {
-            ("id", 2) => Frame::Integer(i64::try_from(client.0).unwrap_or(i64::MAX)),
+            ("id", 2) => Frame::number(client.0),
             ("getname", 2) if session.name.is_empty() => Frame::Null,
             ("getname", 2) => Frame::bulk(session.name.clone()),
             ("setname", 3) => {
@@ -256,10 +212,7 @@ impl Closed {
             pair("server", Frame::bulk("redis")),
             pair("version", Frame::bulk(VERSION)),
             pair("proto", Frame::Integer(if typed { 3 } else { 2 })),
-            pair(
-                "id",
-                Frame::Integer(i64::try_from(client.0).unwrap_or(i64::MAX)),
-            ),
+            pair("id", Frame::number(client.0)),
             pair("mode", Frame::bulk("sentinel")),
             pair("modules", Frame::Array(Vec::new())),
         ])
@@ -348,28 +301,9 @@ impl Closed {
 /// The version of Sentinel whose behaviour is matched; clients switch features by it.
 const VERSION: &str = "7.2.0";
 
-fn ping(words: Words<'_>, subscribed: bool) -> Frame {
-    let message = words.0.get(1).cloned();
-    if subscribed {
-        return Frame::Array(vec![
-            Frame::bulk("pong"),
-            Frame::bulk(message.unwrap_or_default()),
-        ]);
-    }
-    message.map_or_else(|| Frame::simple("PONG"), Frame::Bulk)
-}
-
-fn subscribed(kind: &'static str, name: Frame, count: usize) -> Frame {
-    Frame::Push(vec![
-        Frame::bulk(kind),
-        name,
-        Frame::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
-    ])
-}
-
 fn command_command(words: Words<'_>) -> Frame {
     match (words.lower(1).as_str(), words.len()) {
-        ("count", 2) => Frame::Integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX)),
+        ("count", 2) => Frame::number(COMMANDS.len()),
         ("docs", _) => Frame::Map(Vec::new()),
         ("list", 2) => Frame::Array(COMMANDS.iter().map(|name| Frame::bulk(*name)).collect()),
         ("info", _) => Frame::Array((2..words.len()).map(|_| Frame::NullArray).collect()),
@@ -379,20 +313,4 @@ fn command_command(words: Words<'_>) -> Frame {
             shortened(words.text(1))
         )),
     }
-}
-
-/// Sentinel's answer to a command it does not have, with the arguments and a trailing space.
-fn unknown(words: Words<'_>) -> Frame {
-    let mut arguments = String::new();
-    for index in 1..words.len() {
-        if arguments.len() >= 128 {
-            break;
-        }
-        // Writing to a String cannot fail.
-        let _ok = write!(arguments, "'{}' ", shortened(words.text(index)));
-    }
-    let name = shortened(words.text(0));
-    Frame::error(format!(
-        "ERR unknown command '{name}', with args beginning with: {arguments}"
-    ))
 }

@@ -2,36 +2,20 @@
 
 use std::net::SocketAddr;
 
-use duke_resp::Frame;
-
-use crate::{closed::Closed, output::Output, pattern::matches};
+use crate::{closed::Closed, output::Output, subscription::Event};
 
 impl Closed {
     /// Publishes an event to everyone who subscribed to its name.
     pub(crate) fn publish(&mut self, name: &str, payload: &str) {
         tracing::info!(event = name, payload, "published");
+        let event = Event::new(name, payload);
         let mut said = Vec::new();
         for session in self.sessions.values() {
-            if session.channels.contains(name.as_bytes()) {
-                let words = ["message", name, payload];
-                said.push((
-                    session.id,
-                    words.map(|word| Frame::bulk(word.to_owned())).to_vec(),
-                ));
-            }
-            for pattern in &session.patterns {
-                if matches(pattern, name.as_bytes()) {
-                    let mut message = vec![Frame::bulk("pmessage"), Frame::bulk(pattern.clone())];
-                    message.extend([name, payload].map(|word| Frame::bulk(word.to_owned())));
-                    said.push((session.id, message));
-                }
-            }
+            let messages = session.subscriptions.messages(&event);
+            said.extend(messages.map(|message| (session.id, message)));
         }
-        for (client, message) in said {
-            self.emit(Output::Answer {
-                client,
-                reply: Frame::Push(message),
-            });
+        for (client, reply) in said {
+            self.emit(Output::Answer { client, reply });
         }
     }
 

@@ -3,11 +3,13 @@
 //! Three kinds of clients: anybody may discover the master; another Duke may vote and say hello; the
 //! operator may do everything.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::net::SocketAddr;
 
 use duke_resp::{Bytes, Frame};
 
-use crate::{closed::Closed, id::ClientId, output::Output, words::Words};
+use crate::{
+    closed::Closed, id::ClientId, output::Output, subscription::Subscriptions, words::Words,
+};
 
 /// What a client has proved to be.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -32,8 +34,7 @@ pub(crate) struct Session {
     pub(crate) peer: Option<String>,
     /// It speaks RESP3.
     pub(crate) typed: bool,
-    pub(crate) channels: BTreeSet<Bytes>,
-    pub(crate) patterns: BTreeSet<Bytes>,
+    pub(crate) subscriptions: Subscriptions,
 }
 
 impl Session {
@@ -46,13 +47,8 @@ impl Session {
             name: String::new(),
             peer: None,
             typed: false,
-            channels: BTreeSet::new(),
-            patterns: BTreeSet::new(),
+            subscriptions: Subscriptions::default(),
         }
-    }
-
-    pub(crate) fn subscriptions(&self) -> usize {
-        self.channels.len().saturating_add(self.patterns.len())
     }
 }
 

@@ -17,8 +17,6 @@ mod report;
 mod sentinel;
 mod set;
 
-use std::fmt::Write as _;
-
 use duke_resp::{Bytes, Frame, Protocol};
 
 use super::{
@@ -29,8 +27,8 @@ use super::{
 use crate::{
     id::ClientId,
     output::Output,
-    words::shortened,
-    words::{Words, wrong_arity},
+    subscription,
+    words::{Words, ping, shortened, unknown, wrong_arity},
 };
 
 /// What a command is answered with.
@@ -68,8 +66,6 @@ fn channels<'a>(name: &str, words: Words<'a>) -> &'a [Bytes] {
     }
 }
 
-/// Subscriptions a client may have.
-const SUBSCRIPTIONS_MAX: usize = 1024;
 /// The version of Sentinel whose behaviour is matched; clients switch features by it.
 pub(crate) const VERSION: &str = "7.2.0";
 
@@ -88,23 +84,16 @@ impl Open {
     /// Everything there is to say to one command.
     pub(super) fn replies(&mut self, client: ClientId, words: Words<'_>) -> Vec<Reply> {
         let name = words.lower(0);
-        let now = self.now;
-        let Some(session) = self.sessions.get_mut(&client) else {
+        self.note_command(client, &name);
+        let Some(session) = self.sessions.get(&client) else {
             return Vec::new();
         };
-        session.commands = session.commands.saturating_add(1);
-        self.commands = self.commands.saturating_add(1);
-        session.last_at = now;
-        name.clone_into(&mut session.last_command);
-        let subscribed = session.subscriptions() > 0 && !session.typed;
+        let subscribed = session.only_listens();
         if let Some(refusal) = self.refusal(client, &name, words, subscribed) {
             return vec![Reply::Now(self.refuse(client, refusal))];
         }
-        if matches!(
-            name.as_str(),
-            "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe"
-        ) {
-            let frames = self.subscription(client, &name, words);
+        if subscription::is_command(&name) {
+            let frames = self.change_subscriptions(client, &name, words);
             return frames.into_iter().map(Reply::Now).collect();
         }
         if name == "quit" {
@@ -146,7 +135,7 @@ impl Open {
             }))
         };
         let sub = words.lower(1);
-        let known = self.users().0.get(user);
+        let known = self.users.0.get(user);
         if !opens && !known.is_some_and(|user| user.may(name, &sub)) {
             let object = if catalogue::is_container(name) {
                 format!("{name}|{sub}")
@@ -157,10 +146,10 @@ impl Open {
         }
         let channels = channels(name, words);
         let by_pattern = name == "psubscribe";
-        if !channels.is_empty()
-            && !known.is_some_and(|user| user.may_hear(name, channels, by_pattern))
-        {
-            return denied(Reason::Channel, words.text(1).to_owned());
+        let refused = known.and_then(|user| user.refused_channel(name, channels, by_pattern));
+        if let Some(channel) = refused {
+            let object = shortened(&String::from_utf8_lossy(channel));
+            return denied(Reason::Channel, object);
         }
         let listens = name.ends_with("subscribe") || matches!(name, "ping" | "quit");
         (subscribed && !listens).then(|| {
@@ -224,11 +213,7 @@ impl Open {
     }
 
     fn log_in_default(&mut self, client: ClientId, password: &str) -> Frame {
-        let open = self
-            .users()
-            .0
-            .get("default")
-            .is_some_and(|user| user.nopass);
+        let open = self.users.0.get("default").is_some_and(|user| user.nopass);
         if open {
             return Frame::error(
                 "ERR AUTH <password> called without any password configured for the default user. Are \
@@ -240,7 +225,7 @@ impl Open {
 
     /// `AUTH [user] password`
     fn log_in_client(&mut self, client: ClientId, user: &str, password: &str) -> Frame {
-        if !self.users().knows(user, password) {
+        if !self.users.knows(user, password) {
             let command = self.sessions.get(&client);
             let object = command.map_or_else(String::new, |session| session.last_command.clone());
             let denial = Denial {
@@ -256,48 +241,21 @@ impl Open {
         Frame::ok()
     }
 
-    fn subscription(&mut self, client: ClientId, name: &str, words: Words<'_>) -> Vec<Frame> {
-        let kind: &'static str = match name {
-            "subscribe" => "subscribe",
-            "psubscribe" => "psubscribe",
-            "unsubscribe" => "unsubscribe",
-            _ => "punsubscribe",
-        };
-        let adds = !kind.contains("un");
-        let by_pattern = kind.starts_with('p');
+    fn change_subscriptions(
+        &mut self,
+        client: ClientId,
+        name: &str,
+        words: Words<'_>,
+    ) -> Vec<Frame> {
         let Some(session) = self.sessions.get_mut(&client) else {
             return Vec::new();
         };
-        let mut names: Vec<_> = words.0.iter().skip(1).cloned().collect();
-        if names.is_empty() {
-            let all = if by_pattern {
-                &session.patterns
-            } else {
-                &session.channels
-            };
-            names = all.iter().cloned().collect();
-        }
-        let none = names.is_empty();
-        let mut replies = Vec::new();
-        for name in names {
-            if adds && session.subscriptions() >= SUBSCRIPTIONS_MAX {
-                replies.push(Frame::error("ERR too many subscriptions on one connection"));
-                break;
-            }
-            let set = if by_pattern {
-                &mut session.patterns
-            } else {
-                &mut session.channels
-            };
-            if adds {
-                set.insert(name.clone());
-            } else {
-                set.remove(&name);
-            }
-            replies.push(subscribed(kind, Frame::Bulk(name), session.subscriptions()));
-        }
-        if none {
-            replies.push(subscribed(kind, Frame::Null, session.subscriptions()));
+        let names = words.0.get(1..).unwrap_or_default();
+        let replies = session.subscriptions.change(name, names);
+        if session.subscriptions.count() > 0 {
+            self.subscribers.insert(client);
+        } else {
+            self.subscribers.remove(&client);
         }
         replies
     }
@@ -355,13 +313,12 @@ impl Open {
             .sessions
             .get(&client)
             .is_some_and(|session| session.typed);
-        let number = |number: u64| Frame::Integer(i64::try_from(number).unwrap_or(i64::MAX));
         let pair = |key: &'static str, value: Frame| (Frame::bulk(key), value);
         Frame::Map(vec![
             pair("server", Frame::bulk("redis")),
             pair("version", Frame::bulk(VERSION)),
-            pair("proto", number(if typed { 3 } else { 2 })),
-            pair("id", number(client.0)),
+            pair("proto", Frame::Integer(if typed { 3 } else { 2 })),
+            pair("id", Frame::number(client.0)),
             pair("mode", Frame::bulk("sentinel")),
             pair("modules", Frame::Array(Vec::new())),
         ])
@@ -378,36 +335,6 @@ impl Open {
         }
         Frame::Integer(1)
     }
-}
-
-fn ping(words: Words<'_>, subscribed: bool) -> Frame {
-    let message = words.0.get(1).cloned();
-    if subscribed {
-        let message = Frame::bulk(message.unwrap_or_default());
-        return Frame::Array(vec![Frame::bulk("pong"), message]);
-    }
-    message.map_or_else(|| Frame::simple("PONG"), Frame::Bulk)
-}
-
-fn subscribed(kind: &'static str, name: Frame, count: usize) -> Frame {
-    let count = Frame::Integer(i64::try_from(count).unwrap_or(i64::MAX));
-    Frame::Push(vec![Frame::bulk(kind), name, count])
-}
-
-/// Sentinel's answer to a command it does not have, with the arguments and a trailing space.
-fn unknown(words: Words<'_>) -> Frame {
-    let mut arguments = String::new();
-    for index in 1..words.len() {
-        if arguments.len() >= 128 {
-            break;
-        }
-        // Writing to a String cannot fail.
-        let _ok = write!(arguments, "'{}' ", shortened(words.text(index)));
-    }
-    let name = shortened(words.text(0));
-    Frame::error(format!(
-        "ERR unknown command '{name}', with args beginning with: {arguments}"
-    ))
 }
 
 /// `-ERR unknown subcommand 'x'. Try SENTINEL HELP.`

@@ -1,9 +1,7 @@
 //! The events Sentinel publishes: who is told, in which words, and which of them run a script.
 
-use duke_resp::Frame;
-
 use super::{Open, address::Address, master::Master, server::Server};
-use crate::{output::Output, pattern::matches};
+use crate::{output::Output, subscription::Event};
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,23 +25,19 @@ impl Open {
             Level::Notice => tracing::info!(target: "duke::event", "{name} {payload}"),
             Level::Warning => tracing::warn!(target: "duke::event", "{name} {payload}"),
         }
+        let event = Event::new(name, payload);
         let mut said = Vec::new();
-        for (client, session) in &self.sessions {
-            if session.channels.contains(name.as_bytes()) {
-                let words = ["message", name, payload];
-                let message = words.map(|word| Frame::bulk(word.to_owned()));
-                said.push((*client, message.to_vec()));
-            }
-            for pattern in &session.patterns {
-                if matches(pattern, name.as_bytes()) {
-                    let mut message = vec![Frame::bulk("pmessage"), Frame::bulk(pattern.clone())];
-                    message.extend([name, payload].map(|word| Frame::bulk(word.to_owned())));
-                    said.push((*client, message));
-                }
-            }
+        for client in &self.subscribers {
+            let session = self.sessions.get(client);
+            let messages = session.map(|session| session.subscriptions.messages(&event));
+            said.extend(
+                messages
+                    .into_iter()
+                    .flatten()
+                    .map(|message| (*client, message)),
+            );
         }
-        for (client, message) in said {
-            let reply = Frame::Push(message);
+        for (client, reply) in said {
             self.emit(Output::Answer { client, reply });
         }
         let script = master.map(|master| master.conf.notification_script.clone());

@@ -2,7 +2,7 @@
 
 use duke_resp::Frame;
 
-use super::{Open, acl::Users, master::Master};
+use super::{Open, master::Master};
 use crate::{
     conf::{Owned, Place, quote},
     output::LogLevel,
@@ -198,10 +198,6 @@ impl Open {
             self.end_wait(client, reply.clone());
         }
         self.resume();
-    }
-
-    pub(super) fn users(&self) -> &Users {
-        &self.users
     }
 }
 

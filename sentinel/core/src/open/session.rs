@@ -8,7 +8,7 @@ use std::{
 use duke_resp::{Bytes, Frame};
 
 use super::{Open, command::Reply, master::Master};
-use crate::{id::ClientId, output::Output, time::Time, words::Words};
+use crate::{id::ClientId, output::Output, subscription::Subscriptions, time::Time, words::Words};
 
 /// Commands of one client that may wait for an earlier one of its own.
 const BACKLOG_MAX: usize = 1024;
@@ -36,11 +36,9 @@ pub(crate) struct Session {
     pub(crate) lib_ver: String,
     /// It speaks RESP3.
     pub(crate) typed: bool,
-    pub(crate) channels: BTreeSet<Bytes>,
-    pub(crate) patterns: BTreeSet<Bytes>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) last_command: String,
     pub(crate) last_at: Time,
-    pub(crate) commands: u64,
     pub(crate) replies: Replies,
     /// Its last command is not answered yet.
     pub(crate) waiting: bool,
@@ -60,11 +58,9 @@ impl Session {
             lib_name: String::new(),
             lib_ver: String::new(),
             typed: false,
-            channels: BTreeSet::new(),
-            patterns: BTreeSet::new(),
+            subscriptions: Subscriptions::default(),
             last_command: String::new(),
             last_at: now,
-            commands: 0,
             replies: Replies::All,
             waiting: false,
             mute: false,
@@ -72,8 +68,9 @@ impl Session {
         }
     }
 
-    pub(crate) fn subscriptions(&self) -> usize {
-        self.channels.len().saturating_add(self.patterns.len())
+    /// Whether it may only listen now: in RESP2 replies could not be told from messages.
+    pub(crate) fn only_listens(&self) -> bool {
+        self.subscriptions.count() > 0 && !self.typed
     }
 }
 
@@ -88,6 +85,7 @@ impl Open {
         };
         if session.waiting || !session.backlog.is_empty() {
             session.backlog.push_back(words);
+            self.behind.insert(client);
             if session.backlog.len() > BACKLOG_MAX {
                 self.close(client);
             }
@@ -115,6 +113,7 @@ impl Open {
                     if let Some(session) = self.sessions.get_mut(&client) {
                         session.waiting = true;
                         session.backlog.push_front(words);
+                        self.behind.insert(client);
                     }
                     return;
                 }
@@ -187,13 +186,8 @@ impl Open {
     pub(super) fn resume(&mut self) {
         let saving = self.saving.iter().map(|(_, client)| *client);
         let later = self.loading.iter().chain(&self.storing).copied();
-        let saving: BTreeSet<ClientId> = saving.chain(later).collect();
-        let waiting: Vec<ClientId> = self
-            .sessions
-            .iter()
-            .filter(|(client, session)| !session.backlog.is_empty() && !saving.contains(client))
-            .map(|(client, _)| *client)
-            .collect();
+        let waited_for: BTreeSet<ClientId> = saving.chain(later).collect();
+        let waiting: Vec<ClientId> = self.behind.difference(&waited_for).copied().collect();
         for client in waiting {
             if let Some(session) = self.sessions.get_mut(&client) {
                 session.waiting = false;
@@ -203,6 +197,7 @@ impl Open {
                     break;
                 }
                 let Some(words) = session.backlog.pop_front() else {
+                    self.behind.remove(&client);
                     break;
                 };
                 self.answer(client, words);
@@ -212,7 +207,25 @@ impl Open {
 
     /// Ends a client's connection, after what was said to it is sent.
     pub(super) fn close(&mut self, client: ClientId) {
-        self.sessions.remove(&client);
+        self.left(client);
         self.emit(Output::Close { client });
+    }
+
+    /// A client is gone.
+    pub(super) fn left(&mut self, client: ClientId) {
+        self.sessions.remove(&client);
+        self.subscribers.remove(&client);
+        self.behind.remove(&client);
+    }
+
+    /// Takes down that a client gave a command.
+    pub(super) fn note_command(&mut self, client: ClientId, name: &str) {
+        self.commands = self.commands.saturating_add(1);
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.last_at = self.now;
+            if session.last_command != name {
+                name.clone_into(&mut session.last_command);
+            }
+        }
     }
 }

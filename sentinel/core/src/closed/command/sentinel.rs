@@ -139,7 +139,7 @@ impl Closed {
         Frame::Array(vec![
             Frame::Integer(i64::from(same && self.master_down().is_some())),
             Frame::bulk(leader),
-            Frame::Integer(i64::try_from(leader_epoch).unwrap_or(i64::MAX)),
+            Frame::number(leader_epoch),
         ])
     }
 

@@ -117,14 +117,21 @@ impl User {
             .any(|selector| selector.may(command, subcommand))
     }
 
-    /// Whether it may use a command that publishes to or listens on all these channels.
-    pub(crate) fn may_hear(&self, command: &str, channels: &[Bytes], are_patterns: bool) -> bool {
-        self.selectors().any(|selector| {
-            selector.may(command, "")
-                && channels
-                    .iter()
-                    .all(|channel| selector.may_hear(channel, are_patterns))
-        })
+    /// The channel that keeps this user from a command about `channels`, if one does: one selector must permit
+    /// the command and all of them.
+    pub(crate) fn refused_channel<'a>(
+        &self,
+        command: &str,
+        channels: &'a [Bytes],
+        are_patterns: bool,
+    ) -> Option<&'a Bytes> {
+        let refused_by = |selector: &Selector| {
+            let mut channels = channels.iter();
+            channels.find(|channel| !selector.may_hear(channel, are_patterns))
+        };
+        let able = self.selectors().filter(|it| it.may(command, ""));
+        let refused: Option<Vec<&Bytes>> = able.map(refused_by).collect();
+        refused.and_then(|refused| refused.first().copied())
     }
 
     /// The rules as `ACL LIST` shows them; a selector is one of them.
@@ -219,7 +226,8 @@ mod tests {
     fn what_any_selector_allows_is_allowed() {
         let mut user = user("on nopass -@all +ping (+subscribe &a* %RW~k) (+publish &b*)");
         let hears = |command: &str, channel: &'static [u8]| {
-            user.may_hear(command, &[Bytes::from_static(channel)], false)
+            let channels = [Bytes::from_static(channel)];
+            user.refused_channel(command, &channels, false).is_none()
         };
         assert!(user.may("ping", "") && user.may("publish", "") && !user.may("info", ""));
         assert!(hears("subscribe", b"abc") && hears("publish", b"b"));

@@ -34,12 +34,12 @@ impl Open {
             "dryrun" => self.dry_run(words),
             "genpass" => self.generate(words),
             "getuser" => {
-                let user = self.users().0.get(words.text(2));
+                let user = self.users.0.get(words.text(2));
                 user.map_or(Frame::Null, tell)
             }
             "help" => lines(HELP),
             "list" => {
-                let users = self.users().listed();
+                let users = self.users.listed();
                 let line = |line: String| Frame::bulk(format!("user {line}"));
                 Frame::Array(users.into_iter().map(line).collect())
             }
@@ -47,7 +47,7 @@ impl Open {
             "save" => return self.save_users(client),
             "log" => self.tell_log(words),
             "setuser" => self.set_user(words),
-            "users" => Frame::Array(self.users().0.keys().cloned().map(Frame::bulk).collect()),
+            "users" => Frame::Array(self.users.0.keys().cloned().map(Frame::bulk).collect()),
             "whoami" => {
                 let user = self
                     .sessions
@@ -131,22 +131,21 @@ impl Open {
     }
 
     fn tell_denial(&self, entry: &Entry) -> Frame {
-        let number = |value: u64| Frame::Integer(i64::try_from(value).unwrap_or(i64::MAX));
         let wall = |at: crate::time::Time| {
             let since = millis(at.since(self.started));
-            number(self.conf.started_unix_ms.saturating_add(since))
+            Frame::number(self.conf.started_unix_ms.saturating_add(since))
         };
         let age = self.now.since(entry.last).as_secs_f64();
         let pair = |key: &'static str, value: Frame| (Frame::bulk(key), value);
         Frame::Map(vec![
-            pair("count", number(entry.count)),
+            pair("count", Frame::number(entry.count)),
             pair("reason", Frame::bulk(entry.denial.reason.word())),
             pair("context", Frame::bulk("toplevel")),
             pair("object", Frame::bulk(entry.denial.object.clone())),
             pair("username", Frame::bulk(entry.denial.user.clone())),
             pair("age-seconds", Frame::Double(age)),
             pair("client-info", Frame::bulk(entry.client.clone())),
-            pair("entry-id", number(entry.id)),
+            pair("entry-id", Frame::number(entry.id)),
             pair("timestamp-created", wall(entry.first)),
             pair("timestamp-last-updated", wall(entry.last)),
         ])
@@ -172,7 +171,7 @@ impl Open {
 
     fn dry_run(&self, words: Words<'_>) -> Frame {
         let name = words.text(2);
-        let Some(user) = self.users().0.get(name) else {
+        let Some(user) = self.users.0.get(name) else {
             return Frame::error(format!("ERR User '{name}' not found"));
         };
         let command = words.lower(3);

@@ -236,7 +236,7 @@ pub(super) fn command(words: Words<'_>) -> Frame {
     let info_of = |name: &String| by_full_name(name).map_or(Frame::Null, info);
     match words.lower(1).as_str() {
         "" => Frame::Array(all().map(info).collect()),
-        "count" => Frame::Integer(i64::try_from(all().count()).unwrap_or(i64::MAX)),
+        "count" => Frame::number(all().count()),
         "docs" if asked.is_empty() => docs(all()),
         "docs" => docs(asked.iter().filter_map(|name| by_full_name(name))),
         "info" if asked.is_empty() => Frame::Array(all().map(info).collect()),

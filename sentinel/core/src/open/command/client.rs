@@ -17,10 +17,6 @@ use crate::{
 /// The longest name a client may give itself, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
-fn number(value: u64) -> Frame {
-    Frame::Integer(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
 /// Text for people, which RESP3 marks as such.
 fn prose(text: String) -> Frame {
     Frame::Verbatim {
@@ -40,7 +36,7 @@ impl Open {
             return Reply::None;
         };
         let frame = match sub.as_str() {
-            "id" => number(client.0),
+            "id" => Frame::number(client.0),
             "getname" if session.name.is_empty() => Frame::Null,
             "getname" => Frame::bulk(session.name.clone()),
             "setname" => {
@@ -111,7 +107,7 @@ impl Open {
         let Some(session) = self.sessions.get(&client) else {
             return String::new();
         };
-        let flags = if session.subscriptions() > 0 {
+        let flags = if self.subscribers.contains(&client) {
             "P"
         } else {
             "N"
@@ -129,8 +125,8 @@ impl Open {
             session.name,
             self.now.since(session.joined).as_secs(),
             self.now.since(session.last_at).as_secs(),
-            session.channels.len(),
-            session.patterns.len(),
+            session.subscriptions.channels.len(),
+            session.subscriptions.patterns.len(),
             session.last_command,
             session.user.as_deref().unwrap_or("default"),
             if session.typed { 3 } else { 2 },
@@ -166,8 +162,7 @@ impl Open {
     }
 
     fn is_subscriber(&self, client: ClientId) -> bool {
-        let session = self.sessions.get(&client);
-        session.is_some_and(|session| session.subscriptions() > 0)
+        self.subscribers.contains(&client)
     }
 
     /// `CLIENT KILL addr` or `CLIENT KILL [filter value …]`.
@@ -228,7 +223,7 @@ impl Open {
         if mine {
             self.leaving.push(client);
         }
-        Frame::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+        Frame::number(count)
     }
 
     fn is_meant(&self, id: ClientId, session: &Session, name: &str, value: &str) -> bool {

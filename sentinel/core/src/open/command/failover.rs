@@ -73,6 +73,6 @@ impl Open {
         for name in &names {
             self.with(name, Self::reset);
         }
-        Frame::Integer(i64::try_from(names.len()).unwrap_or(i64::MAX))
+        Frame::number(names.len())
     }
 }

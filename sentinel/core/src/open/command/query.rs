@@ -9,10 +9,6 @@ use crate::{
     words::Words,
 };
 
-fn number(value: u64) -> Frame {
-    Frame::Integer(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
 impl Open {
     pub(super) fn master_address(&self, name: &str) -> Frame {
         let Some(master) = self.masters.get(name) else {
@@ -89,7 +85,7 @@ impl Open {
         Frame::Array(vec![
             Frame::Integer(i64::from(down)),
             Frame::bulk(leader),
-            number(at),
+            Frame::number(at),
         ])
     }
 
@@ -97,7 +93,7 @@ impl Open {
         let cached = |server: &Server| {
             let age = server.info_at.map_or(0, |at| millis(self.now.since(at)));
             let text = server.info_text.clone().map_or(Frame::Null, Frame::Bulk);
-            Frame::Array(vec![number(age), text])
+            Frame::Array(vec![Frame::number(age), text])
         };
         let mut items = Vec::new();
         for index in 2..words.len() {

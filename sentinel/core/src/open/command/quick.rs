@@ -8,6 +8,8 @@ use crate::{
     output::Output,
 };
 
+const SUBCOMMANDS: [&str; 2] = ["get-master-addr-by-name", "get-primary-addr-by-name"];
+
 impl Open {
     /// Answers `SENTINEL GET-MASTER-ADDR-BY-NAME name` if nothing about it is unusual; false if it must
     /// be looked at like any other command.
@@ -15,45 +17,30 @@ impl Open {
         let [command, sub, name] = words else {
             return false;
         };
-        let known = sub.eq_ignore_ascii_case(b"get-master-addr-by-name")
-            || sub.eq_ignore_ascii_case(b"get-primary-addr-by-name");
-        if !known || !command.eq_ignore_ascii_case(b"sentinel") {
+        let sub = SUBCOMMANDS
+            .iter()
+            .find(|known| sub.eq_ignore_ascii_case(known.as_bytes()));
+        let Some(sub) = sub.filter(|_| command.eq_ignore_ascii_case(b"sentinel")) else {
             return false;
-        }
-        let now = self.now;
-        let Some(session) = self.sessions.get_mut(&client) else {
+        };
+        let Some(session) = self.sessions.get(&client) else {
             return false;
         };
         let busy = session.waiting || !session.backlog.is_empty();
-        let listens = session.subscriptions() > 0 && !session.typed;
-        if busy || listens || session.replies != Replies::All {
+        if busy || session.only_listens() || session.replies != Replies::All {
             return false;
         }
         let user = session.user.as_ref();
         let user = user.and_then(|user| self.users.0.get(user));
-        let sub_name = if sub.get(4) == Some(&b'm') || sub.get(4) == Some(&b'M') {
-            "get-master-addr-by-name"
-        } else {
-            "get-primary-addr-by-name"
-        };
-        if !user.is_some_and(|user| user.may("sentinel", sub_name)) {
+        if !user.is_some_and(|user| user.may("sentinel", sub)) {
             return false;
         }
         let name = std::str::from_utf8(name).unwrap_or_default();
-        let early = |at: u64| !self.outbox.is_durable(at);
-        if self
-            .masters
-            .get(name)
-            .is_none_or(|master| early(master.switch_saved))
-        {
+        let master = self.masters.get(name);
+        if !master.is_some_and(|master| self.outbox.is_durable(master.switch_saved)) {
             return false;
         }
-        session.commands = session.commands.saturating_add(1);
-        self.commands = self.commands.saturating_add(1);
-        session.last_at = now;
-        if session.last_command != "sentinel" {
-            "sentinel".clone_into(&mut session.last_command);
-        }
+        self.note_command(client, "sentinel");
         let reply = self.master_address(name);
         self.tell(Output::Answer { client, reply });
         true

@@ -222,16 +222,12 @@ impl Open {
     }
 
     fn info_clients(&self) -> String {
-        let subscribers = self
-            .sessions
-            .values()
-            .filter(|session| session.subscriptions() > 0);
         format!(
             "# Clients\r\nconnected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\n\
              blocked_clients:0\r\ntracking_clients:0\r\npubsub_clients:{}\r\n",
             self.sessions.len(),
             self.conf.server.clients_max,
-            subscribers.count(),
+            self.subscribers.len(),
         )
     }
 
