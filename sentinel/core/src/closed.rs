@@ -586,13 +586,7 @@ impl Closed {
         let now = self.now;
         let mut stood = false;
         if let Some(wire) = self.wire(&owner) {
-            stood = wire.up().is_some();
-            let retry = if stood {
-                wire.again(now, RECONNECT)
-            } else {
-                now.after(RECONNECT)
-            };
-            wire.ended(retry);
+            stood = wire.lost(now, RECONNECT, RECONNECT);
         }
         if let Owner::Node(address) = owner {
             self.doubt(address);

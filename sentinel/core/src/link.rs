@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use duke_resp::Frame;
+
 use crate::{
     id::{LinkId, RequestId},
     time::Time,
@@ -70,6 +72,12 @@ pub(crate) struct Wire<P = Purpose> {
     pub(crate) next_ping: Time,
 }
 
+/// Whether a transaction was carried out: the answer to its EXEC begins with that of the order in it.
+pub(crate) fn is_carried_out(reply: &Frame) -> bool {
+    let first = reply.as_array().and_then(<[Frame]>::first);
+    first.is_some_and(|first| first.as_error().is_none())
+}
+
 impl<P> Wire<P> {
     pub(crate) fn new(now: Time) -> Self {
         Self {
@@ -114,16 +122,22 @@ impl<P> Wire<P> {
         self.next_ping = now;
     }
 
-    /// When to connect again after a connection that stood was lost: at once, since its peer may only have
-    /// dropped it; but after `pause` if that was tried just now, and this one was closed as well.
-    pub(crate) fn again(&mut self, now: Time, pause: Duration) -> Time {
-        let hurries = self.hurried.is_none_or(|last| now.since(last) >= pause);
-        if hurries {
-            self.hurried = Some(now);
-            now
-        } else {
-            now.after(pause)
-        }
+    /// The connection was lost, or never stood; says which. The next attempt is due after `pause`, or after
+    /// `again` if this one stood: at once, since its peer may only have dropped it, but not twice within that
+    /// time.
+    pub(crate) fn lost(&mut self, now: Time, again: Duration, pause: Duration) -> bool {
+        let stood = self.up().is_some();
+        let hurries = self.hurried.is_none_or(|last| now.since(last) >= again);
+        let due = match (stood, hurries) {
+            (true, true) => {
+                self.hurried = Some(now);
+                now
+            }
+            (true, false) => now.after(again),
+            (false, _) => now.after(pause),
+        };
+        self.ended(due);
+        stood
     }
 
     /// How long it has stood.

@@ -18,7 +18,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::victim::{PATIENCE, Victim, free_port, wait_for};
+use crate::victim::{PATIENCE, Victim, free_port, take_all, wait_for};
 use crate::wire::text;
 
 /// The most memory Duke may ever hold in these tests, in KiB.
@@ -121,17 +121,7 @@ fn a_subscriber_that_never_reads_is_dropped() {
 #[test]
 fn clients_beyond_the_limit_are_told_so() {
     let duke = Victim::duke("full", "maxclients 20\n");
-    let mut held = Vec::new();
-    wait_for("all places to be taken", || {
-        let mut stream = duke.send(b"PING\r\n");
-        let mut first = [0; 1];
-        stream.read_exact(&mut first).unwrap();
-        let served = first == *b"+";
-        if served {
-            held.push(stream);
-        }
-        !served
-    });
+    let held = take_all(&duke);
     assert_eq!(held.len(), 20);
     let mut late = TcpStream::connect(duke.address()).unwrap();
     assert_eq!(rest(&mut late), "-ERR max number of clients reached\r\n");

@@ -1,29 +1,12 @@
 //! Files and time that clients take: none of what Duke needs for its duty, and none after its end.
 
 use std::fs;
-use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::unharmed;
-use crate::victim::{Victim, free_port, wait_for};
+use crate::victim::{Victim, free_port, take_all, wait_for};
 use crate::wire::{Wire, text};
-
-/// Takes places until none is left.
-fn take_all(duke: &Victim) -> Vec<TcpStream> {
-    let mut held = Vec::new();
-    wait_for("all places to be taken", || {
-        let mut stream = duke.send(b"PING\r\n");
-        let mut first = [0; 1];
-        stream.read_exact(&mut first).unwrap();
-        let served = first == *b"+";
-        if served {
-            held.push(stream);
-        }
-        !served
-    });
-    held
-}
 
 #[test]
 fn the_limit_of_files_is_raised_to_what_maxclients_needs() {

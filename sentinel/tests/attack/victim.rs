@@ -1,7 +1,7 @@
 //! A Duke to be attacked, and what can be seen of it from outside.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -161,4 +161,20 @@ impl Drop for Victim {
             drop(fs::remove_dir_all(&self.folder));
         }
     }
+}
+
+/// Takes places until none is left.
+pub(crate) fn take_all(duke: &Victim) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    wait_for("all places to be taken", || {
+        let mut stream = duke.send(b"PING\r\n");
+        let mut first = [0; 1];
+        stream.read_exact(&mut first).unwrap();
+        let served = first == *b"+";
+        if served {
+            held.push(stream);
+        }
+        !served
+    });
+    held
 }

@@ -18,7 +18,7 @@ use duke_resp::Frame;
 use crate::{
     closed::{Closed, durable::process_name, election::LAPSE, node::Node},
     input::LinkError,
-    link::Purpose,
+    link::{Purpose, is_carried_out},
     output::Output,
     time::Time,
 };
@@ -170,11 +170,7 @@ impl Closed {
         if *target != address || *epoch != in_epoch {
             return;
         }
-        let done = reply
-            .as_array()
-            .and_then(<[Frame]>::first)
-            .is_some_and(|first| !matches!(first, Frame::Error(_)));
-        if done {
+        if is_carried_out(reply) {
             *obeyed = true;
         } else {
             tracing::warn!(%address, ?reply, "a node refused to become master");

@@ -434,23 +434,19 @@ impl Open {
         tracing::debug!(?owner, ?error, "lost a link");
         let now = self.now;
         let slowest = self.periods.ping;
-        let retry = |wire: &mut Wire<Purpose>| {
-            if wire.up().is_some() {
-                return wire.again(now, RECONNECT);
-            }
+        let lost = |wire: &mut Wire<Purpose>| {
             let long = wire
                 .silent_since()
                 .is_some_and(|since| now.since(since) > LONG_SILENCE);
-            now.after(if long { RECONNECT_SLOW } else { RECONNECT }.min(slowest))
+            let pause = if long { RECONNECT_SLOW } else { RECONNECT };
+            wire.lost(now, RECONNECT, pause.min(slowest))
         };
         match owner {
             Owner::Command(name, id) => {
                 self.with(&name, |open, master| {
                     let mut stood = false;
                     if let Some(server) = master.server_of_mut(id) {
-                        stood = server.command.up().is_some();
-                        let due = retry(&mut server.command);
-                        server.command.ended(due);
+                        stood = lost(&mut server.command);
                         server.doubt(now);
                     }
                     open.failover_link_lost(master, id, stood);
@@ -459,15 +455,13 @@ impl Open {
             Owner::Ears(name, id) => {
                 self.with(&name, |_, master| {
                     if let Some(server) = master.server_of_mut(id) {
-                        let due = retry(&mut server.ears);
-                        server.ears.ended(due);
+                        lost(&mut server.ears);
                     }
                 });
             }
             Owner::Peer(number) => {
                 if let Some(peer) = self.peers.get_mut(&number) {
-                    let due = retry(&mut peer.wire);
-                    peer.wire.ended(due);
+                    lost(&mut peer.wire);
                 }
                 self.awake.insert(number);
             }

@@ -107,8 +107,13 @@ impl Master {
                     && !server.in_touch()
                     && server.down.is_none()
         };
-        let most = usize::try_from(self.conf.parallel_syncs.max(1)).unwrap_or(usize::MAX);
-        most.saturating_sub(self.replicas.values().filter(on_its_way).count())
+        let busy = self.replicas.values().filter(on_its_way).count();
+        self.syncs_at_once().saturating_sub(busy)
+    }
+
+    /// The parallel-syncs asked for, at least one.
+    pub(crate) fn syncs_at_once(&self) -> usize {
+        usize::try_from(self.conf.parallel_syncs.max(1)).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn quorum(&self) -> usize {

@@ -34,7 +34,7 @@ impl Open {
                 |server: &&Server| matches!(server.reconf, Reconf::Sent(_) | Reconf::Following);
             master.replicas.values().filter(on_its_way).count()
         };
-        let most = usize::try_from(master.conf.parallel_syncs.max(1)).unwrap_or(usize::MAX);
+        let most = master.syncs_at_once();
         let timed_out = now >= until;
         for id in master
             .replicas

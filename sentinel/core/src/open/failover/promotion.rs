@@ -3,7 +3,10 @@
 use duke_resp::Frame;
 
 use super::{Cause, Failover, PROMOTION_PATIENCE, UNFIT, Word};
-use crate::open::{Open, event::Level, master::Master, server::Purpose};
+use crate::{
+    link::is_carried_out,
+    open::{Open, event::Level, master::Master, server::Purpose},
+};
 
 impl Open {
     /// Tells a replica to become master in `epoch`.
@@ -64,11 +67,7 @@ impl Open {
         if *target != id || *epoch != in_epoch {
             return;
         }
-        let done = reply
-            .as_array()
-            .and_then(<[Frame]>::first)
-            .is_some_and(|first| !matches!(first, Frame::Error(_)));
-        if done {
+        if is_carried_out(reply) {
             *word = Word::Given;
             self.server_event(master, id, Level::Notice, "+failover-state-wait-promotion");
         } else {
