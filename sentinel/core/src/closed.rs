@@ -157,7 +157,13 @@ impl Closed {
     pub(crate) fn handle(&mut self, now: Time, input: Input) {
         self.pass(now);
         match input {
-            Input::Asked { client, words } => self.asked(client, &words),
+            Input::Asked { client, words } => {
+                let looks = self.asked(client, &words);
+                // Nothing has changed that would have to be decided anew.
+                if looks && self.due.is_none_or(|due| now < due) {
+                    return;
+                }
+            }
             Input::Joined { client, address } => {
                 self.sessions.insert(client, Session::new(client, address));
             }

@@ -53,6 +53,11 @@ pub(crate) fn only_looks(words: Words<'_>) -> bool {
     }
 }
 
+/// Whether whoever asks this says by it what it thinks of the master.
+pub(crate) fn tells_opinion(words: Words<'_>) -> bool {
+    words.lower(0) == "sentinel" && sentinel::asks_opinion(words)
+}
+
 impl Closed {
     /// Everything there is to say to one command.
     pub(crate) fn answers(&mut self, client: ClientId, words: Words<'_>) -> Vec<Frame> {

@@ -53,10 +53,10 @@ impl Session {
 }
 
 impl Closed {
-    /// A client sent a command.
-    pub(crate) fn asked(&mut self, client: ClientId, words: &[Bytes]) {
+    /// A client sent a command; says whether everything is as it was before.
+    pub(crate) fn asked(&mut self, client: ClientId, words: &[Bytes]) -> bool {
         if !self.sessions.contains_key(&client) || words.is_empty() {
-            return;
+            return true;
         }
         let words = Words(words);
         let looks = super::command::only_looks(words);
@@ -68,6 +68,7 @@ impl Closed {
                 self.emit(answer);
             }
         }
+        looks && !super::command::tells_opinion(words)
     }
 
     pub(crate) fn session(&mut self, client: ClientId) -> &mut Session {

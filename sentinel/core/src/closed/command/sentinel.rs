@@ -31,14 +31,18 @@ const OPINION: &[&str] = &["is-master-down-by-addr", "is-primary-down-by-addr"];
 /// Whether a subcommand changes nothing that must be remembered: discovery, and questions for our
 /// opinion without our vote.
 pub(super) fn only_looks(words: Words<'_>) -> bool {
-    let sub = words.lower(1);
-    OPEN.contains(&sub.as_str()) || (OPINION.contains(&sub.as_str()) && words.text(5) == "*")
+    OPEN.contains(&words.lower(1).as_str()) || (asks_opinion(words) && words.text(5) == "*")
+}
+
+/// Whether it asks what this Duke thinks of the master.
+pub(super) fn asks_opinion(words: Words<'_>) -> bool {
+    OPINION.contains(&words.lower(1).as_str())
 }
 
 impl Closed {
     pub(super) fn sentinel_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let sub = words.lower(1);
-        let votes = OPINION.contains(&sub.as_str());
+        let votes = asks_opinion(words);
         let known =
             votes || OPEN.contains(&sub.as_str()) || matches!(sub.as_str(), "failover" | "set");
         if !known {

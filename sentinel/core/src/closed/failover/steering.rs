@@ -38,23 +38,28 @@ impl Closed {
         if !quiet || !self.is_confirmed() {
             return;
         }
-        let turn = STEER_DELAY.saturating_mul(self.steering_rank());
         let leaves_masters = self.mutated(Mutant::LeaveFormerMasters);
-        let mut places = self.places(master);
-        let mut due = Vec::new();
-        for node in self.nodes.values_mut() {
-            if node.address == master
-                || !node.is_known()
-                || node.pointing
-                || node.down.is_some()
-                || node.info.loading
-            {
-                continue;
-            }
+        let listens = |node: &Node| {
+            let waits = node.pointing || node.down.is_some() || node.info.loading;
+            node.address != master && node.is_known() && !waits
+        };
+        let mut strays = false;
+        for node in self.nodes.values_mut().filter(|node| listens(node)) {
             if node.info.role.follows(master) || (leaves_masters && node.is_master()) {
                 node.stray = None;
-                continue;
+            } else {
+                node.stray.get_or_insert(self.now);
+                strays = true;
             }
+        }
+        if !strays {
+            return;
+        }
+        let turn = STEER_DELAY.saturating_mul(self.steering_rank());
+        let mut places = self.places(master);
+        let mut due = Vec::new();
+        for node in self.nodes.values().filter(|node| listens(node)) {
+            let Some(since) = node.stray else { continue };
             // Nobody reads from it: it takes no place among those that are re-pointed in turn.
             let useless = node.info.role.is_blank() || self.formers.contains(&node.address);
             let behind = self
@@ -66,7 +71,6 @@ impl Closed {
             } else {
                 turn.saturating_add(STRAY_PATIENCE)
             };
-            let since = *node.stray.get_or_insert(self.now);
             let confirmed = node.informed.is_some_and(|at| at.since(since) >= patience);
             if confirmed && (useless || places > 0) {
                 places = places.saturating_sub(usize::from(!useless));
