@@ -12,6 +12,8 @@ mod member;
 pub(crate) mod mutation;
 mod node;
 mod session;
+#[cfg(test)]
+mod tests;
 pub(crate) mod view;
 
 use std::{
@@ -273,6 +275,9 @@ impl Closed {
         self.elect();
         self.fail_over();
         self.steer();
+        // Behind everything that asks nodes for reasons of its own: of two questions at one moment only the
+        // second one's answer would count.
+        self.look();
         self.greet();
         self.due = self.next_due();
     }
@@ -435,7 +440,6 @@ impl Closed {
             self.outbox.overtake(Output::Connect { link, address });
         }
         self.ping();
-        self.look();
     }
 
     /// Gives up connections on which nothing is heard any more; new ones are tried at once.
