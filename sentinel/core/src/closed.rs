@@ -82,6 +82,8 @@ pub(crate) struct Closed {
     pub(crate) made: Option<(u64, u64)>,
     /// When the master last changed, as this Duke knows it.
     pub(crate) switched: Time,
+    /// The sequence under which that is on disk.
+    pub(crate) switch_saved: u64,
     /// The replication ids of the group's data, as its master last named them.
     pub(crate) lineage: Option<Lineage>,
     /// Whether it was the present master that named them, not the one before it.
@@ -133,6 +135,7 @@ impl Closed {
             made: None,
             switched: now,
             lineage: None,
+            switch_saved: 0,
             lineage_is_present: false,
             formers: BTreeSet::new(),
             agreed_down: false,

@@ -304,7 +304,7 @@ impl Closed {
                 }
             }
         }
-        self.persist();
+        self.switch_saved = self.persist();
         self.hurry_hellos();
         let from = old.unwrap_or(address);
         self.publish(
