@@ -86,7 +86,8 @@ pub(crate) struct Closed {
     pub(crate) switch_saved: u64,
     /// The replication ids of the group's data, as its master last named them.
     pub(crate) lineage: Option<Lineage>,
-    /// Whether it was the present master that named them, not the one before it.
+    /// Whether it was the present master that named them, or a replica in touch with it, not the one
+    /// before it.
     pub(crate) lineage_is_present: bool,
     /// Masters of earlier epochs that have not yet been seen following the present one.
     pub(crate) formers: BTreeSet<SocketAddr>,
@@ -134,8 +135,8 @@ impl Closed {
             candidacy: Candidacy::default(),
             made: None,
             switched: now,
-            lineage: None,
             switch_saved: 0,
+            lineage: None,
             lineage_is_present: false,
             formers: BTreeSet::new(),
             agreed_down: false,

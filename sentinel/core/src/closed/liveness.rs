@@ -266,6 +266,11 @@ impl Closed {
             node.restarted = true;
         }
         if master == Some(address) && node.is_master() && !node.restarted {
+            // As long as the master itself has not told of its history, a replica in touch with it does.
+            if !self.lineage_is_present && node.info.lineage.is_known() {
+                self.lineage = Some(node.info.lineage.clone());
+                self.lineage_is_present = true;
+            }
             self.lineage = Some(node.info.lineage.clone());
             self.lineage_is_present = true;
             let process = node.info.run_id.clone();
