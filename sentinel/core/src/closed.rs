@@ -12,6 +12,8 @@ mod member;
 pub(crate) mod mutation;
 mod node;
 mod session;
+#[cfg(test)]
+mod tests;
 pub(crate) mod view;
 
 use std::{
@@ -80,9 +82,12 @@ pub(crate) struct Closed {
     pub(crate) made: Option<(u64, u64)>,
     /// When the master last changed, as this Duke knows it.
     pub(crate) switched: Time,
+    /// The sequence under which that is on disk.
+    pub(crate) switch_saved: u64,
     /// The replication ids of the group's data, as its master last named them.
     pub(crate) lineage: Option<Lineage>,
-    /// Whether it was the present master that named them, not the one before it.
+    /// Whether it was the present master that named them, or a replica in touch with it, not the one
+    /// before it.
     pub(crate) lineage_is_present: bool,
     /// Masters of earlier epochs that have not yet been seen following the present one.
     pub(crate) formers: BTreeSet<SocketAddr>,
@@ -130,6 +135,7 @@ impl Closed {
             candidacy: Candidacy::default(),
             made: None,
             switched: now,
+            switch_saved: 0,
             lineage: None,
             lineage_is_present: false,
             formers: BTreeSet::new(),
@@ -279,6 +285,9 @@ impl Closed {
         self.elect();
         self.fail_over();
         self.steer();
+        // Behind everything that asks nodes for reasons of its own: of two questions at one moment only the
+        // second one's answer would count.
+        self.look();
         self.greet();
         self.due = self.next_due();
     }
@@ -441,7 +450,6 @@ impl Closed {
             self.outbox.overtake(Output::Connect { link, address });
         }
         self.ping();
-        self.look();
     }
 
     /// Gives up connections on which nothing is heard any more; new ones are tried at once.

@@ -133,6 +133,16 @@ impl History {
         lost
     }
 
+    /// What somebody at `place` lacks of `branch` is given up, now and from now on.
+    pub(crate) fn forsake(&mut self, branch: Branch, place: Place) {
+        if branch == place.branch {
+            return;
+        }
+        let from = self.held(place, branch).unwrap_or(0);
+        let origin = &mut self.branches[branch as usize];
+        origin.excused = Some(origin.excused.map_or(from, |earlier| earlier.min(from)));
+    }
+
     /// An acknowledged write that somebody at `place` lacks although it was never given up.
     #[must_use]
     pub(crate) fn missing(&self, place: Place) -> Option<Place> {

@@ -74,8 +74,8 @@ struct Watch {
     targets: BTreeMap<Host, Micros>,
     /// When it came to believe in its master.
     switched: Micros,
-    /// In which epoch it believed in the same master before, if it did.
-    renewed: Option<Epoch>,
+    /// In which epoch it believed in the same master before, and since when, if it did.
+    renewed: Option<(Epoch, Micros)>,
     disk: DiskWatch,
 }
 
@@ -217,7 +217,8 @@ impl Oracle {
             && known.configured() != next.configured()
         {
             let same = known.master == next.master;
-            self.watches[duke].renewed = same.then(|| known.configured());
+            let watch = &mut self.watches[duke];
+            watch.renewed = same.then(|| (known.configured(), watch.switched));
         }
         self.check_progress(duke, known.as_ref(), &next);
         self.check_master(duke, now, known.as_ref(), &next, nodes, history);

@@ -58,6 +58,11 @@ pub(crate) fn tells_opinion(words: Words<'_>) -> bool {
     words.lower(0) == "sentinel" && sentinel::asks_opinion(words)
 }
 
+/// Whether the answer to a command tells clients where to write.
+pub(crate) fn names_master(words: Words<'_>) -> bool {
+    words.lower(0) == "sentinel" && sentinel::names_master(words)
+}
+
 impl Closed {
     /// Everything there is to say to one command.
     pub(crate) fn answers(&mut self, client: ClientId, words: Words<'_>) -> Vec<Frame> {

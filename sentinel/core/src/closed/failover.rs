@@ -257,8 +257,9 @@ impl Closed {
 
     /// Somebody else made `address` master.
     pub(crate) fn adopt(&mut self, address: SocketAddr) {
-        self.switch(address, "");
+        // What it said before may be of an earlier time in which it was master, and of another history.
         self.doubt(address);
+        self.switch(address, "");
         // Which process it was then nobody said. The one that answers first is taken for it: one
         // that restarted since follows nothing.
         if let Some(node) = self.nodes.get_mut(&address) {
@@ -300,7 +301,7 @@ impl Closed {
                 }
             }
         }
-        self.persist();
+        self.switch_saved = self.persist();
         self.hurry_hellos();
         let from = old.unwrap_or(address);
         self.publish(

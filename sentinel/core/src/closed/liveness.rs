@@ -22,26 +22,33 @@ const OPINION_LIFE: Duration = Duration::from_secs(1);
 const DOUBT: Duration = Duration::from_secs(5);
 
 impl Closed {
-    /// A master that restarted is doubted. But if a majority of others believes in it, and finds it well
-    /// long after everybody in touch with it must have noticed, then they gave it its place again while
-    /// this Duke was away, and it is their process that counts.
-    fn yield_to_majority(&mut self) {
+    /// A master that restarted is doubted. A server that starts follows nothing: if it is master all the same,
+    /// an elected leader gave it its place again, and perhaps died before it could tell. So if somebody who
+    /// believes in the same master finds it well long after everybody in touch with it must have noticed, and
+    /// of a majority that was heard too few doubt it to replace it, its process is taken for the master's.
+    fn yield_to_the_content(&mut self) {
         let now = self.now;
         let ours = Some((self.durable.generation, self.durable.config_epoch));
         let doubted = self.durable.master.and_then(|master| {
             let node = self.nodes.get(&master)?;
-            let since = node.down.filter(|_| node.restarted && node.is_master())?;
+            let down = node.down.filter(|_| node.restarted && node.is_master())?;
+            let since = down.max(node.role_since);
             let heard = node.informed.is_some() && now.since(since) >= DOUBT;
             heard.then_some((master, since))
         });
-        let Some((master, since)) = doubted else {
+        let Some((master, since)) = doubted.filter(|_| !self.agreed_down) else {
             return;
         };
-        let content = self.peers.values().filter(|peer| {
-            let told = |at: Time| at > since && now.since(at) <= OPINION_LIFE;
-            peer.believes == ours && peer.master_up.is_some_and(told)
-        });
-        if content.count() < self.durable.majority() {
+        let told = |at: &Time| *at > since && now.since(*at) <= OPINION_LIFE;
+        let peers = || self.peers.values().filter(|peer| peer.believes == ours);
+        let content = peers()
+            .filter(|peer| peer.master_up.is_some_and(|at| told(&at)))
+            .count();
+        let doubting = peers()
+            .filter(|peer| peer.master_down.is_some_and(|at| told(&at)))
+            .count();
+        let heard = content.saturating_add(doubting).saturating_add(1);
+        if content == 0 || heard < self.durable.majority() {
             return;
         }
         let mut process = String::new();
@@ -54,7 +61,7 @@ impl Closed {
 
     /// Marks who is down and who is back.
     pub(crate) fn judge(&mut self) {
-        self.yield_to_majority();
+        self.yield_to_the_content();
         let down_after = self.master_settings().down_after;
         let now = self.now;
         let silent = |since: Option<Time>| since.is_some_and(|since| now.since(since) > down_after);
@@ -268,6 +275,11 @@ impl Closed {
             node.reborn = false;
             node.stray = None;
             self.formers.remove(&address);
+            // As long as the master itself has not told of its history, a replica in touch with it does.
+            if !self.lineage_is_present && node.info.lineage.is_known() {
+                self.lineage = Some(node.info.lineage.clone());
+                self.lineage_is_present = true;
+            }
         }
         let is_slave = matches!(node.info.role, Role::Replica { .. });
         let restarted = master == Some(address) && (other_process || is_slave) && !node.restarted;

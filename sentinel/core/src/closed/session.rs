@@ -59,7 +59,7 @@ impl Closed {
             return true;
         }
         let words = Words(words);
-        let looks = super::command::only_looks(words);
+        let looks = super::command::only_looks(words) && !self.tells_too_early(words);
         for reply in self.answers(client, words) {
             let answer = Output::Answer { client, reply };
             if looks {
@@ -69,6 +69,12 @@ impl Closed {
             }
         }
         looks && !super::command::tells_opinion(words)
+    }
+
+    /// Whether a command asks for a master that is not on disk yet. Who is told of it writes there: if
+    /// this Duke forgot it in a crash, nobody would know that it was master.
+    fn tells_too_early(&self, words: Words<'_>) -> bool {
+        super::command::names_master(words) && !self.is_durable(self.switch_saved)
     }
 
     pub(crate) fn session(&mut self, client: ClientId) -> &mut Session {

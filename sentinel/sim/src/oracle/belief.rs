@@ -5,7 +5,12 @@ use std::net::SocketAddr;
 use duke_resp::Frame;
 
 use super::{Belief, Epoch, Oracle};
-use crate::{history::History, network::Host, queue::Micros, server::Server};
+use crate::{
+    history::{History, Place},
+    network::Host,
+    queue::Micros,
+    server::Server,
+};
 
 /// No run has so many elections.
 const ABSURD_EPOCH: u64 = 1 << 40;
@@ -118,12 +123,35 @@ impl Oracle {
             ));
         }
         if let Some(server) = Self::host(nodes, master) {
+            if let Some(newest) = self.newest_before(epoch, nodes) {
+                // Two leaders promote at a time, and the newer one was quicker: the group goes on with its
+                // master. Whatever the older one's takes until it hears of that is lost as on any former
+                // master; the newer one's writes are not.
+                return history.forsake(server.place.branch, newest);
+            }
             let lost = history.give_up(server.place);
             self.lost += lost;
             self.remark = Some(format!(
                 "{master} is master of {epoch:?} at {}:{}, {lost} writes are lost",
                 server.place.branch, server.place.offset
             ));
+        }
+    }
+
+    /// Where the data of the newest master ends, if that was made in a later epoch than this.
+    fn newest_before(&self, epoch: Epoch, nodes: &[Server]) -> Option<Place> {
+        let (newest, master) = self.masters.last_key_value()?;
+        let server = Self::host(nodes, *master).filter(|_| *newest > epoch)?;
+        Some(server.place)
+    }
+
+    /// A Duke's order made a server master. If it is the one they all believe in, which was started anew and
+    /// gets its place again, it keeps it even if the leader dies before it can tell: what it lacks is lost
+    /// with this order. Whether that had to be was checked when the leader chose.
+    pub(crate) fn leads_by_order(&mut self, server: &Server, history: &mut History) {
+        let newest = self.masters.last_key_value().map(|(_, master)| *master);
+        if newest == Some(server.address) {
+            self.lost += history.give_up(server.place);
         }
     }
 

@@ -86,11 +86,19 @@ impl Oracle {
         if elected && now - watch.switched <= LEADERSHIP + slack {
             return true;
         }
-        // What waited for the disk was right when it was decided, perhaps before the operator gave the
-        // master a new beginning.
+        // What waited for the disk was right when it was decided, perhaps before the operator or another
+        // leader made the same master anew: it says the same now as then.
         let before = watch.renewed.filter(|_| busy);
+        let made = |(epoch, since): (Epoch, Micros)| {
+            let leader = self.leaders.get(&epoch);
+            leader == Some(&belief.id) && now - since <= LEADERSHIP + slack
+        };
+        if before.is_some_and(made) {
+            return true;
+        }
         let agrees = |(at, said): (Micros, Epoch)| {
-            (said == epoch || Some(said) == before) && now - at <= HELLO_LIFE + slack
+            let same = said == epoch || before.is_some_and(|(before, _)| said == before);
+            same && now - at <= HELLO_LIFE + slack
         };
         let agreeing = watch.greetings.values().filter(|greetings| {
             // A hello may have come since, and an old one at that, of a connection that was cut.

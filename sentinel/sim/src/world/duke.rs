@@ -14,7 +14,7 @@ use super::{Event, Message, World};
 use crate::{
     disk::Disk,
     mutant::Mutation,
-    network::{ConnectionId, Kind, Segment, Side},
+    network::{ConnectionId, Host, Kind, Segment, Side},
     options::Options,
     oracle::Order,
     queue::{MILLI, Micros},
@@ -52,8 +52,8 @@ pub(super) struct Duke {
     finished: Vec<u64>,
     /// INFO asked for since it leads, and when.
     infos: Vec<(RequestId, Micros)>,
-    /// Questions for the group's past.
-    recoveries: Vec<RequestId>,
+    /// Questions for the group's past, and who was asked.
+    recoveries: Vec<(RequestId, Host)>,
 }
 
 /// A monotonic clock that may run too fast and jump ahead.
@@ -345,7 +345,7 @@ impl World {
         };
         match words.first().map_or(&b""[..], |word| word) {
             b"INFO" if self.oracle.leads(duke) => self.dukes[duke].infos.push((request, self.now)),
-            b"DUKE" => self.dukes[duke].recoveries.push(request),
+            b"DUKE" => self.dukes[duke].recoveries.push((request, to)),
             b"REPLICAOF" => {
                 let order = order_in(&words);
                 let address = self.address_of(to);
@@ -430,17 +430,17 @@ impl World {
                 self.give(duke, Input::LinkDown { link, error });
             }
             Segment::Data(Message::Reply(request, reply, witness)) => {
-                let ends = self.network.get(id).map(|connection| connection.ends);
                 if let Some(witness) = witness {
                     let infos = &self.dukes[duke].infos;
                     let asked = infos.iter().find(|(asked, _)| *asked == request);
                     let asked = asked.map(|(_, at)| *at);
                     self.oracle.informed(duke, &witness, asked);
                 }
-                let known = |asked: &RequestId| *asked == request;
+                // The connection may be gone by now: what came on it before waited in the socket.
+                let known = |(asked, _): &(RequestId, Host)| *asked == request;
                 let asked = self.dukes[duke].recoveries.iter().position(known);
-                if let (Some(asked), Some([_, peer])) = (asked, ends) {
-                    self.dukes[duke].recoveries.swap_remove(asked);
+                if let Some(asked) = asked {
+                    let (_, peer) = self.dukes[duke].recoveries.swap_remove(asked);
                     self.oracle.recollected(duke, peer, &reply);
                 }
                 self.give(

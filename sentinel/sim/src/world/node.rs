@@ -116,6 +116,10 @@ impl World {
                     .map(|_| self.nodes[node].witness());
                 self.send(id, 0, Message::Reply(request, effect.reply, witness));
                 if let Some(change) = effect.change {
+                    if change == Change::Leads {
+                        self.oracle
+                            .leads_by_order(&self.nodes[node], &mut self.history);
+                    }
                     self.role_changed(node, change);
                 }
                 if effect.kills {

@@ -25,6 +25,16 @@ const OPEN: &[&str] = &[
     "slaves",
 ];
 
+/// What names the master.
+const NAMING: &[&str] = &[
+    "get-master-addr-by-name",
+    "get-primary-addr-by-name",
+    "master",
+    "masters",
+    "primaries",
+    "primary",
+];
+
 /// What other Dukes ask of each other about the master.
 const OPINION: &[&str] = &["is-master-down-by-addr", "is-primary-down-by-addr"];
 
@@ -37,6 +47,11 @@ pub(super) fn only_looks(words: Words<'_>) -> bool {
 /// Whether it asks what this Duke thinks of the master.
 pub(super) fn asks_opinion(words: Words<'_>) -> bool {
     OPINION.contains(&words.lower(1).as_str())
+}
+
+/// Whether the answer to a subcommand tells clients where to write.
+pub(super) fn names_master(words: Words<'_>) -> bool {
+    NAMING.contains(&words.lower(1).as_str())
 }
 
 impl Closed {

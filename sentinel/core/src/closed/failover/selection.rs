@@ -101,16 +101,24 @@ impl Closed {
     }
 
     fn names_present_history(&self, node: &Node) -> bool {
-        let named = |lineage: &Lineage| lineage.is_known() && lineage.now == node.info.lineage.now;
-        self.lineage_is_present && self.lineage.as_ref().is_some_and(named)
+        let known = |lineage: &Lineage| lineage.now == node.info.lineage.now;
+        self.present_lineage().is_some_and(known)
     }
 
-    /// Whether its data is the present master's own: it has been in touch with it since it was told
-    /// to follow it, or names its very history.
+    /// The present master's history, if it is known.
+    fn present_lineage(&self) -> Option<&Lineage> {
+        let known = self.lineage.as_ref().filter(|known| known.is_known());
+        known.filter(|_| self.lineage_is_present)
+    }
+
+    /// Whether its data is the present master's own: it names its very history. Where one of them
+    /// names none it has at least been in touch with the master since it was told to follow it; but
+    /// perhaps with an earlier process at that address, whose history ended when it was made anew.
     fn is_present(&self, node: &Node) -> bool {
         let follows = |master| node.info.role.follows(master) && !node.info.unsynced;
-        self.durable.master.is_some_and(follows)
-            || self.names_present_history(node)
+        let told = self.present_lineage().is_some() && node.info.lineage.is_known();
+        self.names_present_history(node)
+            || (!told && self.durable.master.is_some_and(follows))
             || self.mutated(Mutant::IgnoreLineage)
     }
 

@@ -215,6 +215,10 @@ impl World {
         if effect.kills {
             self.lose_touch(to);
             for other in 0..self.dukes.len() {
+                // Whoever is cut off does not hear of it.
+                if self.is_cut(self.dukes[other].address, to) {
+                    continue;
+                }
                 let broken: Vec<LinkId> = self.dukes[other]
                     .links
                     .iter()
