@@ -237,9 +237,11 @@ impl Driver {
         let mut ended = None;
         match event {
             ClientEvent::Asked { client, requests } => {
+                // They came at the same time.
+                let now = self.now();
                 for words in requests {
                     if self.clients.contains_key(&client) {
-                        self.handle(Input::Asked { client, words });
+                        self.engine.handle(now, Input::Asked { client, words });
                         // One input, then all its outputs.
                         ended = self.drain();
                     }

@@ -12,7 +12,7 @@ mod failover;
 mod help;
 mod monitor;
 mod query;
-mod quick;
+pub(crate) mod quick;
 mod report;
 mod sentinel;
 mod set;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    command::quick::Told,
     failover::{Cause, Failover},
     peer::Witness,
     server::Server,
@@ -34,6 +35,7 @@ pub(crate) struct Master {
     pub(crate) switched: Option<(Time, bool)>,
     /// The sequence under which its present address is on disk.
     pub(crate) switch_saved: u64,
+    pub(crate) told: Told,
 }
 
 /// What this Duke has done about leading.
@@ -64,6 +66,7 @@ impl Master {
             candidacy: Candidacy::default(),
             switched: None,
             switch_saved: 0,
+            told: Told::default(),
         }
     }
 

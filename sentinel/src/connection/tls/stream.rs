@@ -52,8 +52,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => loop {
                 socket.readable().await?;
-                buffer.reserve(READ_BYTES);
-                match socket.try_read_buf(buffer) {
+                match take(socket, buffer) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     done => return done,
                 }
@@ -99,4 +98,14 @@ impl Stream {
             debug!(?told, "closed a TLS connection");
         }
     }
+}
+
+/// Reads what there is just now. It goes by way of the stack, so that the buffer is as large as what came,
+/// which is mostly little: allocating for the largest that might come costs more than copying.
+fn take(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
+    let mut taken = ReadBuf::uninit(&mut scratch);
+    let count = socket.try_read_buf(&mut taken)?;
+    buffer.extend_from_slice(taken.filled());
+    Ok(count)
 }

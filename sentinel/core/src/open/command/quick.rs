@@ -1,12 +1,36 @@
 //! The one question that clients ask all the time, answered without a detour.
 
-use duke_resp::Bytes;
+use duke_resp::{Bytes, Frame};
 
 use crate::{
     id::ClientId,
-    open::{Open, session::Replies},
+    open::{Open, address::Address, session::Replies},
     output::Output,
 };
+
+/// Where a master is, as clients are told: printed once, not for each of them.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Option<Printed>);
+
+#[derive(Debug)]
+struct Printed {
+    address: Address,
+    by_name: bool,
+    words: [Bytes; 2],
+}
+
+impl Told {
+    fn reply(&mut self, address: &Address, by_name: bool) -> Frame {
+        let known = self.0.take();
+        let same = known.filter(|it| it.address == *address && it.by_name == by_name);
+        let printed = self.0.insert(same.unwrap_or_else(|| Printed {
+            address: address.clone(),
+            by_name,
+            words: [address.shown(by_name), address.port.to_string()].map(Bytes::from),
+        }));
+        Frame::Array(printed.words.iter().cloned().map(Frame::Bulk).collect())
+    }
+}
 
 const SUBCOMMANDS: [&str; 2] = ["get-master-addr-by-name", "get-primary-addr-by-name"];
 
@@ -41,7 +65,11 @@ impl Open {
             return false;
         }
         self.note_command(client, "sentinel");
-        let reply = self.master_address(name);
+        let by_name = self.conf.sentinel.announce_hostnames;
+        let Some(master) = self.masters.get_mut(name) else {
+            return false;
+        };
+        let reply = master.told.reply(&master.server.address, by_name);
         self.tell(Output::Answer { client, reply });
         true
     }
