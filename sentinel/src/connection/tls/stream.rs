@@ -52,10 +52,16 @@ impl Stream {
         match self {
             Self::Plain(socket) => loop {
                 socket.readable().await?;
-                buffer.reserve(READ_BYTES);
-                match socket.try_read_buf(buffer) {
+                // What is kept of an answer keeps the memory it was read into: that is to be no more
+                // than the answer.
+                let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
+                let mut taken = ReadBuf::uninit(&mut scratch);
+                match socket.try_read_buf(&mut taken) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    done => return done,
+                    done => {
+                        buffer.extend_from_slice(taken.filled());
+                        return done;
+                    }
                 }
             },
             Self::Tls(stream) => {
