@@ -84,7 +84,7 @@ pub(crate) struct Scale {
     #[arg(long, default_value_t = 100)]
     dying: usize,
     /// With this down-after, in milliseconds.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 5_000)]
     down_after: u64,
     /// How often they die.
     #[arg(long, default_value_t = 1)]

@@ -40,13 +40,11 @@ pub(crate) async fn run(programs: &Programs, wanted: &Scale) -> Result<()> {
         (_, []) => &MASTERS[..],
         (_, some) => some,
     };
-    let resting = chosen.iter().copied().max().unwrap_or(0);
-    let dying = if deaths { wanted.watched } else { 0 };
-    allow_files((resting * 2).max(dying * 6) * model::EACH)?;
     if !chosen.is_empty() {
         at_rest(programs, wanted, chosen).await?;
     }
     if deaths {
+        allow_files(wanted.watched, deaths::SENTINELS)?;
         deaths::many_deaths(programs, wanted).await?;
     }
     say("");
@@ -60,8 +58,9 @@ fn kinds(wanted: &Scale) -> impl Iterator<Item = Kind> {
     Kind::BOTH.into_iter().filter(chosen)
 }
 
-/// So many connections have their server's end in this process, whose limit the sentinels inherit.
-fn allow_files(connections: usize) -> Result<()> {
+/// Every connection has its server's end in this process, whose limit the sentinels inherit.
+fn allow_files(masters: usize, sentinels: usize) -> Result<()> {
+    let connections = masters * model::EACH * watch::LINKS * sentinels;
     let wanted = u64::try_from(connections + 1_000)?;
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let most = match maximum {
@@ -86,6 +85,11 @@ async fn at_rest(programs: &Programs, wanted: &Scale, chosen: &[usize]) -> Resul
     );
     let table = Table::new(&title, &["masters", "sentinel", "memory (MiB)", "CPU (%)"]);
     for masters in chosen.iter().copied() {
+        if let Err(error) = allow_files(masters, 1) {
+            // Fewer are still worth a look.
+            say(&format!("\n{masters} masters: {error:#}"));
+            continue;
+        }
         for kind in kinds(wanted) {
             let fleet = Fleet::start(masters)?;
             let setup = Setup {
@@ -93,7 +97,15 @@ async fn at_rest(programs: &Programs, wanted: &Scale, chosen: &[usize]) -> Resul
                 sentinels: 1,
                 down_after: Duration::from_secs(30),
             };
-            let watch = Watch::start(programs, wanted, kind, &fleet, setup).await?;
+            let watch = match Watch::start(programs, wanted, kind, &fleet, setup).await {
+                Ok(watch) => watch,
+                Err(error) => {
+                    let never = [kind.name(), &error.to_string(), ""].map(str::to_owned);
+                    let row: Vec<String> = [masters.to_string()].into_iter().chain(never).collect();
+                    table.row(&row);
+                    continue;
+                }
+            };
             let process = watch.processes.first().context("there is one")?;
             // Let what the start needed be over.
             sleep(rest / 2).await;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Of three sentinels two must agree.
-const SENTINELS: usize = 3;
+pub(super) const SENTINELS: usize = 3;
 /// So many share what is measured of all.
 const OF_THEM: f64 = 3.0;
 /// What the start needed is over by then: the first answers to INFO, the first hellos.

@@ -19,7 +19,7 @@ const GATHERING: Duration = Duration::from_mins(2);
 /// Between two looks at that; the answer is long.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Connections of a sentinel to a data server: for commands, and for the channel.
-const LINKS: usize = 2;
+pub(super) const LINKS: usize = 2;
 
 /// Sentinels of one kind.
 #[derive(Debug)]
