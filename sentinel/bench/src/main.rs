@@ -21,7 +21,7 @@ use std::{
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::program::Programs;
+use crate::program::{Kind, Programs};
 
 /// Duke and a stock sentinel side by side.
 #[derive(Debug, Parser)]
@@ -65,17 +65,39 @@ enum Verb {
         rounds: usize,
     },
     /// What many masters cost at rest, and how long it takes until many dead ones are replaced.
-    Scale {
-        /// Only with so many masters; 1, 100, 1000 and 5000 when not said.
-        #[arg(long)]
-        masters: Vec<usize>,
-        /// How long they rest, in seconds.
-        #[arg(long, default_value_t = 20)]
-        seconds: u64,
-        /// When to stop waiting for a stock sentinel, in seconds.
-        #[arg(long, default_value_t = 60)]
-        patience: u64,
-    },
+    Scale(Scale),
+}
+
+/// What is measured with many masters.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// Only with so many masters at rest; 1, 100, 1000 and 5000 when not said.
+    #[arg(long)]
+    masters: Vec<usize>,
+    /// How long they rest, in seconds; 0 leaves rest out.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// How many masters are watched when some of them die.
+    #[arg(long, default_value_t = 1_000)]
+    watched: usize,
+    /// How many of them die; 0 leaves deaths out.
+    #[arg(long, default_value_t = 100)]
+    dying: usize,
+    /// With this down-after, in milliseconds.
+    #[arg(long, default_value_t = 5_000)]
+    down_after: u64,
+    /// How often they die.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// When to stop waiting for those that are not replaced, in seconds.
+    #[arg(long, default_value_t = 600)]
+    patience: u64,
+    /// Only with this sentinel.
+    #[arg(long)]
+    only: Option<Kind>,
+    /// A folder that is to be left with the sentinels' configurations and logs.
+    #[arg(long)]
+    keep: Option<PathBuf>,
 }
 
 /// Prints a line.
@@ -100,11 +122,7 @@ fn main() -> Result<()> {
                 seconds: each,
                 rounds,
             } => queries::run(&programs, seconds(each), rounds).await,
-            Verb::Scale {
-                masters,
-                seconds: rest,
-                patience,
-            } => scale::run(&programs, &masters, seconds(rest), seconds(patience)).await,
+            Verb::Scale(wanted) => scale::run(&programs, &wanted).await,
         }
     })
 }

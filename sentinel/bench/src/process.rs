@@ -87,26 +87,37 @@ impl Drop for Process {
     }
 }
 
-/// A folder that goes with the run.
+/// A folder that goes with the run, unless it was asked for.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder {
+    path: PathBuf,
+    stays: bool,
+}
 
 impl Folder {
     /// A new one for this name.
     pub(crate) fn new(name: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("duke-bench-{}-{name}", std::process::id()));
         fs::create_dir_all(&path)?;
-        Ok(Self(path))
+        Ok(Self { path, stays: false })
+    }
+
+    /// One that stays.
+    pub(crate) fn kept(path: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&path)?;
+        Ok(Self { path, stays: true })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed is only a little rubbish.
-        drop(fs::remove_dir_all(&self.0));
+        if !self.stays {
+            // What cannot be removed is only a little rubbish.
+            drop(fs::remove_dir_all(&self.path));
+        }
     }
 }

@@ -7,28 +7,47 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context, Result};
 use duke_resp::{Bytes, BytesMut, Frame, Protocol, RequestDecoder, RequestLimit, encode};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime::Builder,
+    sync::{mpsc, oneshot},
 };
 
 /// Servers of one master, itself included.
 pub(super) const EACH: usize = 3;
 /// Bytes read at once.
 const READ_BYTES: usize = 4 * 1024;
+/// Sockets that share the port, and connections that may wait to be accepted on each.
+const LISTENERS: usize = 16;
+const BACKLOG: u32 = 4096;
 
-/// All modelled servers.
+/// What is asked most by far, as it stands on the wire, and its answer.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+const PONG: &[u8] = b"+PONG\r\n";
+
+/// All modelled servers, which run on a thread of their own: whoever measures must not wait for them, nor
+/// they for him.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    pub(super) port: u16,
-    servers: Vec<Server>,
+    servers: Arc<Servers>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Servers {
+    port: u16,
+    all: Vec<Server>,
+    connections: AtomicUsize,
+    commands: AtomicU64,
 }
 
 /// One of them.
@@ -52,7 +71,8 @@ pub(super) fn address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, high.saturating_add(1), middle, low)
 }
 
-fn index(ip: IpAddr) -> Option<usize> {
+/// The server at an address.
+pub(super) fn index(ip: IpAddr) -> Option<usize> {
     let IpAddr::V4(ip) = ip else { return None };
     let [_, high, middle, low] = ip.octets();
     let high = usize::from(high).checked_sub(1)?;
@@ -66,10 +86,16 @@ pub(super) fn of(master: usize, which: usize) -> usize {
 
 impl Fleet {
     /// So many masters with two replicas each begin to listen.
-    pub(super) async fn start(masters: usize) -> Result<Arc<Self>> {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-        let port = listener.local_addr()?.port();
-        let servers = (0..masters * EACH).map(|index| {
+    ///
+    /// # Errors
+    /// When there is no port or no thread.
+    pub(super) fn start(masters: usize) -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let (listeners, port) = {
+            let _inside = runtime.enter();
+            listen()?
+        };
+        let all = (0..masters * EACH).map(|index| {
             let master = index / EACH * EACH;
             let follows =
                 (index != master).then(|| (address(master).to_string(), port.to_string()));
@@ -82,24 +108,66 @@ impl Fleet {
                 state: Mutex::new(state),
             }
         });
-        let fleet = Arc::new(Self {
+        let servers = Arc::new(Servers {
             port,
-            servers: servers.collect(),
+            all: all.collect(),
+            connections: AtomicUsize::new(0),
+            commands: AtomicU64::new(0),
         });
-        tokio::spawn(accept(listener, Arc::clone(&fleet)));
-        Ok(fleet)
+        let (stop, stopped) = oneshot::channel();
+        let ours = Arc::clone(&servers);
+        let thread = thread::spawn(move || {
+            runtime.block_on(async {
+                for listener in listeners {
+                    tokio::spawn(accept(listener, Arc::clone(&ours)));
+                }
+                // The sender says nothing; it only goes.
+                drop(stopped.await);
+            });
+        });
+        Ok(Self {
+            servers,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.servers.port
+    }
+
+    /// How many connections stand.
+    pub(super) fn connections(&self) -> usize {
+        self.servers.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many commands were ever sent to a server.
+    pub(super) fn commands(&self) -> u64 {
+        self.servers.commands.load(Ordering::Relaxed)
     }
 
     /// From now on a server answers nobody, as if its host had lost power.
     pub(super) fn kill(&self, index: usize) {
-        if let Some(server) = self.servers.get(index) {
+        if let Some(server) = self.servers.all.get(index) {
             server.dead.store(true, Ordering::Relaxed);
         }
     }
+}
 
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has panicked, and said so.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Servers {
     fn info(&self, index: usize) -> String {
         let mut text = format!("# Server\r\nrun_id:{index:040x}\r\n# Replication\r\n");
-        let follows = self.servers[index].lock().follows.clone();
+        let follows = self.all[index].lock().follows.clone();
         // Writing to a String cannot fail.
         let _ok = match follows {
             Some((host, port)) => write!(
@@ -121,7 +189,7 @@ impl Fleet {
         let mut lines = String::new();
         for (number, replica) in group
             .filter(|index| {
-                let state = self.servers[*index].lock();
+                let state = self.all[*index].lock();
                 state.follows.as_ref().is_some_and(|(host, _)| *host == own)
             })
             .enumerate()
@@ -158,21 +226,37 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, fleet: Arc<Fleet>) {
+/// Several sockets on one port: thousands of servers, each with a queue of its own for newcomers, would
+/// not lose any of them when a sentinel starts, and one queue would.
+fn listen() -> Result<(Vec<TcpListener>, u16)> {
+    let (mut listeners, mut port) = (Vec::new(), 0);
+    for _ in 0..LISTENERS {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseport(true)?;
+        socket.bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+        port = socket.local_addr()?.port();
+        listeners.push(socket.listen(BACKLOG)?);
+    }
+    Ok((listeners, port))
+}
+
+async fn accept(listener: TcpListener, servers: Arc<Servers>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let fleet = Arc::clone(&fleet);
+        let servers = Arc::clone(&servers);
         tokio::spawn(async move {
+            servers.connections.fetch_add(1, Ordering::Relaxed);
             // A sentinel that ends takes its connections with it.
-            drop(serve(stream, &fleet).await);
+            drop(serve(stream, &servers).await);
+            servers.connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn serve(mut stream: TcpStream, fleet: &Fleet) -> Result<()> {
+async fn serve(mut stream: TcpStream, fleet: &Servers) -> Result<()> {
     stream.set_nodelay(true)?;
     let own = index(stream.local_addr()?.ip()).context("servers are in 127.0.0.0/8")?;
     let server = fleet
-        .servers
+        .all
         .get(own)
         .context("there are not so many servers")?;
     let (said, mut messages) = mpsc::unbounded_channel();
@@ -185,9 +269,15 @@ async fn serve(mut stream: TcpStream, fleet: &Fleet) -> Result<()> {
                 if read? == 0 {
                     return Ok(());
                 }
+                if input[..] == *PING {
+                    input.clear();
+                    output.extend_from_slice(PONG);
+                    fleet.commands.fetch_add(1, Ordering::Relaxed);
+                }
                 while let Some(words) = decoder.decode(&mut input)? {
                     let reply = obey(fleet, own, &words, &mut queued, &said);
                     encode(&reply, Protocol::Resp2, &mut output);
+                    fleet.commands.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Some(message) = messages.recv() => output.extend_from_slice(&message),
@@ -203,7 +293,7 @@ async fn serve(mut stream: TcpStream, fleet: &Fleet) -> Result<()> {
 
 /// Does what one command says; `queued` counts those between MULTI and EXEC.
 fn obey(
-    fleet: &Fleet,
+    fleet: &Servers,
     own: usize,
     words: &[Bytes],
     queued: &mut Option<usize>,
@@ -215,7 +305,7 @@ fn obey(
         let word = words.get(at).map(|word| String::from_utf8_lossy(word));
         word.unwrap_or_default().into_owned()
     };
-    let server = &fleet.servers[own];
+    let server = &fleet.all[own];
     let reply = match (name, words) {
         (b"ping", _) => return Frame::simple("PONG"),
         (b"info", _) => return Frame::bulk(fleet.info(own)),
@@ -265,8 +355,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_changes_its_role_and_tells_its_subscribers() {
-        let fleet = Fleet::start(2).await.unwrap();
-        let at = |index: usize| (IpAddr::V4(address(index)), fleet.port).into();
+        let fleet = Fleet::start(2).unwrap();
+        let at = |index: usize| (IpAddr::V4(address(index)), fleet.port()).into();
         let (master, replica) = (of(1, 0), of(1, 2));
         let mut ears = Wire::connect(at(replica)).await.unwrap();
         ears.ask(&["SUBSCRIBE", "hello"]).await.unwrap();

@@ -3,6 +3,8 @@
 //! Whoever is found in this way belongs to the group, as with stock. Nothing here trusts an epoch
 //! beyond reason.
 
+use std::time::Duration;
+
 use super::{
     Open,
     address::{Address, is_host},
@@ -19,6 +21,9 @@ pub(crate) const CHANNEL: &str = "__sentinel__:hello";
 
 /// As long as so much waits for the disk, no hello is added to it.
 const HELD_MAX: usize = 256;
+/// Between two looks at that for a master that just became another one: the others wait to hear of it.
+/// When many fail at once, it is they that the disk is busy with.
+const NEWS_PAUSE: Duration = Duration::from_millis(20);
 
 /// One hello: `ip,port,id,epoch,name,master-ip,master-port,config-epoch`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -73,6 +78,9 @@ impl Open {
         let next = now.after(self.periods.publish);
         if self.outbox.held() > HELD_MAX {
             // The disk hangs: what is said waits for it, and need not be said twice.
+            let switched = master.switched.map(|(at, _)| now.since(at));
+            let is_news = switched.is_some_and(|since| since <= self.periods.publish);
+            let next = if is_news { now.after(NEWS_PAUSE) } else { next };
             let servers = master.servers_mut().map(|server| &mut server.next_hello);
             servers.for_each(|due| *due = (*due).max(next));
             let witnesses = master.sentinels.values_mut();

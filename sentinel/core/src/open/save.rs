@@ -55,7 +55,7 @@ impl Lines {
 
     fn add(&mut self, key: &str, words: &str) {
         if let Some(owned) = self.0.iter_mut().find(|owned| owned.key == key) {
-            owned.lines.push(format!("{key} {words}"));
+            owned.lines.push([key, " ", words].concat());
         }
     }
 }

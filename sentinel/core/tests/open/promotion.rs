@@ -1,7 +1,9 @@
 //! A promotion whose connection is lost before its answer came.
 
-use duke_core::{Input, LinkError, LinkId};
-use duke_resp::Frame;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use duke_core::{ClientId, Input, LinkError, LinkId};
+use duke_resp::{Bytes, Frame};
 
 use crate::stage::Stage;
 
@@ -88,4 +90,41 @@ fn who_restarted_meanwhile_is_not_taken() {
     let link = lost_and_found(&mut stage, link, &master("b"));
     assert_eq!(stage.answers(), [], "it may be empty");
     assert!(!order(&stage, link));
+}
+
+#[test]
+fn others_hear_of_a_new_master_as_soon_as_the_disk_has_caught_up() {
+    let (mut stage, link) = ordered();
+    let crowd = ClientId(2);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 2));
+    stage.tell(Input::Joined {
+        client: crowd,
+        address,
+    });
+    // As when many masters fail at once: more waits for the disk than a hello is added to.
+    let question = "SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 50 somebody";
+    for _ in 0..300 {
+        let words = question
+            .split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()));
+        stage.tell(Input::Asked {
+            client: crowd,
+            words: words.collect(),
+        });
+    }
+    let exec = Frame::Array(vec![Frame::ok(); 4]);
+    assert_eq!(stage.reply(link, "EXEC", &exec), 1);
+    stage.pass(100);
+    stage.reply(link, "INFO", &master("a"));
+    let hellos = |stage: &Stage| stage.requests(link, "PUBLISH").len();
+    let before = hellos(&stage);
+    stage.written();
+    let told = format!("{:?}", stage.answers());
+    assert!(told.contains("pond 10.0.0.1 6379 10.0.0.2 6380"), "{told}");
+    stage.pass(50);
+    stage.written();
+    assert!(
+        hellos(&stage) > before,
+        "not only with the next round of hellos"
+    );
 }

@@ -101,7 +101,8 @@ impl Stream {
 }
 
 /// Reads what there is just now. It goes by way of the stack, so that the buffer is as large as what came,
-/// which is mostly little: allocating for the largest that might come costs more than copying.
+/// which is mostly little: what is kept of an answer keeps the memory it was read into, and allocating for
+/// the largest that might come costs more than copying.
 fn take(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
     let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
     let mut taken = ReadBuf::uninit(&mut scratch);

@@ -4,7 +4,7 @@ use duke_resp::Frame;
 
 use super::sentinel::no_master;
 use crate::{
-    open::{Open, Server, script::State},
+    open::{Address, Open, Server, script::State},
     time::millis,
     words::Words,
 };
@@ -59,11 +59,10 @@ impl Open {
             return Frame::error("ERR value is not an integer or out of range");
         };
         let (host, candidate) = (words.text(2), words.text(5).to_owned());
-        let ip = self.lookup(host).map(|ip| ip.to_string());
-        let meant = self.masters.values().find(|master| {
-            let address = &master.server.address;
-            address.is(host, port) || ip.as_ref().is_some_and(|ip| address.is(ip, port))
-        });
+        // Read once: many masters that are down are asked about ten times a second.
+        let asked = Address::new(host, port, self.lookup(host));
+        let mut masters = self.masters.values();
+        let meant = masters.find(|master| master.server.address.same(&asked));
         let Some(name) = meant.map(|master| master.name.clone()) else {
             return Frame::Array(vec![Frame::Integer(0), Frame::bulk("*"), Frame::Integer(0)]);
         };
