@@ -1,4 +1,4 @@
-//! A promotion whose connection is lost before its answer came.
+//! A promotion: its connection lost before the answer came, and how soon others hear of it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
