@@ -46,7 +46,7 @@ struct Suite {
     long: bool,
 }
 
-/// The one table of time budgets. Their sum is what a new machine may take (75 minutes); with warm
+/// The one table of time budgets. Their sum is what a new machine may take (77 minutes); with warm
 /// caches the whole takes about a third.
 const SUITES: &[Suite] = &[
     Suite {
@@ -135,6 +135,28 @@ const SUITES: &[Suite] = &[
         long: false,
     },
     Suite {
+        name: "enumerate",
+        command: &[
+            "cargo",
+            "run",
+            "--release",
+            "--quiet",
+            "--package",
+            "duke-sim",
+            "--locked",
+            "--",
+            "enumerate",
+            "--deviations",
+            "2",
+            "--points",
+            "20",
+        ],
+        environment: &[],
+        cold_minutes: 2,
+        counted: true,
+        long: false,
+    },
+    Suite {
         name: "simulate-long",
         command: &[
             "cargo",
@@ -150,6 +172,32 @@ const SUITES: &[Suite] = &[
             "10000000",
             "--seeds",
             "1000000",
+        ],
+        environment: &[],
+        cold_minutes: 300,
+        counted: true,
+        long: true,
+    },
+    Suite {
+        name: "enumerate-long",
+        command: &[
+            "cargo",
+            "run",
+            "--release",
+            "--quiet",
+            "--package",
+            "duke-sim",
+            "--locked",
+            "--",
+            "enumerate",
+            "--dukes",
+            "2,3",
+            "--nodes",
+            "2,3",
+            "--deviations",
+            "2",
+            "--points",
+            "80",
         ],
         environment: &[],
         cold_minutes: 300,
@@ -419,6 +467,6 @@ mod tests {
     fn the_budgets_add_up_to_what_a_new_machine_may_take() {
         let plain = SUITES.iter().filter(|suite| !suite.long);
         let sum: u64 = plain.map(|suite| suite.cold_minutes).sum();
-        assert!(sum <= 75, "{sum} minutes");
+        assert!(sum <= 77, "{sum} minutes");
     }
 }
