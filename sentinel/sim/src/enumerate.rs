@@ -216,13 +216,16 @@ fn attempt(bounds: &Bounds, schedule: &Schedule, logs: bool) -> Attempt {
     if broken.is_none() {
         bounds.start.begin(&mut world);
         let end = world.now + world.options.chaos;
-        let last = bounds.skip.saturating_add(bounds.points);
-        while met < last
+        let far = |(point, _): &(u32, Deviation)| point.saturating_add(bounds.reach);
+        let last = schedule.0.last().map_or(u32::MAX, far);
+        // A replay goes as far as its schedule.
+        let end_of_points = bounds.points.max(schedule.end());
+        while met < end_of_points
             && let Some(choice) = world.run_to_choice(end)
         {
             let offered = choice.alternatives();
             let here = deviations.next_if(|(point, one)| *point == met && offered.contains(one));
-            if here.is_none() && deviations.peek().is_none() && met >= bounds.skip {
+            if here.is_none() && deviations.peek().is_none() && met <= last {
                 points.push((met, offered));
             }
             states.insert(world.fingerprint());

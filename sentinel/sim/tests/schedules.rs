@@ -17,7 +17,7 @@ fn bounds(start: Start, deviations: u32, points: u32, kinds: &[Deviation]) -> Bo
         start,
         deviations,
         points,
-        skip: 0,
+        reach: u32::MAX,
         kinds: kinds.to_vec(),
         mutation: None,
     }
@@ -64,6 +64,16 @@ fn two_deviations_are_every_pair_once() {
 }
 
 #[test]
+fn the_second_deviation_is_no_farther_than_its_reach() {
+    let bounds = Bounds {
+        reach: 3,
+        ..bounds(Start::Dies, 2, 12, &[Deviation::Late])
+    };
+    let report = walked(&bounds);
+    assert_eq!(report.levels, [1, 12, 9 * 3 + 2 + 1], "{report}");
+}
+
+#[test]
 fn in_whatever_order_branchings_are_run_the_report_is_the_same() {
     let bounds = bounds(Start::Dies, 2, 8, &[Deviation::Lost, Deviation::Crash]);
     let backwards = |level: &[Branching]| {
@@ -90,20 +100,30 @@ fn a_schedule_is_the_same_run_twice_to_the_byte() {
 
 #[test]
 fn few_deviations_show_broken_rules() {
+    let all = &Deviation::ALL[..];
+    // Two votes take two candidates: what the first one asks comes after the second one asked.
+    let slow = &[Deviation::Later][..];
     let shown = [
-        (Mutation::AcknowledgeEarly, Start::Dies, 0),
+        (Mutation::AcknowledgeEarly, Start::Dies, 0, all),
         (
             Mutation::Engine(Mutant::LeadWithoutMajority),
             Start::Dies,
             0,
+            all,
         ),
-        (Mutation::Engine(Mutant::VoteTwice), Start::Dies, 1),
+        (
+            Mutation::Engine(Mutant::HearOlderMasters),
+            Start::Dies,
+            1,
+            all,
+        ),
+        (Mutation::Engine(Mutant::VoteTwice), Start::Dies, 2, slow),
     ];
     let mut missed = BTreeSet::new();
-    for (mutation, start, deviations) in shown {
+    for (mutation, start, deviations, kinds) in shown {
         let bounds = Bounds {
             mutation: Some(mutation),
-            ..bounds(start, deviations, 60, &Deviation::ALL)
+            ..bounds(start, deviations, 30, kinds)
         };
         if caught(&bounds).is_none() {
             missed.insert(mutation.to_string());

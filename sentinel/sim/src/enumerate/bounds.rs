@@ -116,8 +116,8 @@ pub struct Bounds {
     pub deviations: u32,
     /// Among so many choices.
     pub points: u32,
-    /// Choices before these are not among them.
-    pub skip: u32,
+    /// The next deviation is at most so many choices behind the one before.
+    pub reach: u32,
     /// Kinds of deviations.
     pub kinds: Vec<Deviation>,
     /// A rule that is broken on purpose.
@@ -144,7 +144,7 @@ impl fmt::Display for Bounds {
             start,
             deviations: _,
             points: _,
-            skip: _,
+            reach: _,
             kinds: _,
             mutation,
         } = self;

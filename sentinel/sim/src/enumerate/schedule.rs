@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 pub enum Deviation {
     /// It comes late: what is under way elsewhere overtakes it.
     Late,
+    /// It comes later: the next Duke whose turn it is overtakes it.
+    Later,
     /// It is lost and sent again; what comes behind it on its connection waits.
     Lost,
     /// Its connection breaks before it arrives.
@@ -27,8 +29,9 @@ pub enum Deviation {
 
 impl Deviation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Late,
+        Self::Later,
         Self::Lost,
         Self::Reset,
         Self::Crash,
@@ -42,6 +45,7 @@ impl Deviation {
     const fn name(self) -> &'static str {
         match self {
             Self::Late => "late",
+            Self::Later => "later",
             Self::Lost => "lost",
             Self::Reset => "reset",
             Self::Crash => "crash",
@@ -77,6 +81,13 @@ impl FromStr for Deviation {
 pub struct Schedule(pub(super) Vec<(u32, Deviation)>);
 
 impl Schedule {
+    /// The choice behind its last deviation.
+    pub(super) fn end(&self) -> u32 {
+        self.0
+            .last()
+            .map_or(0, |(point, _)| point.saturating_add(1))
+    }
+
     /// The same, with one deviation more, behind all others.
     pub(super) fn with(&self, point: u32, deviation: Deviation) -> Self {
         let mut deviations = Vec::with_capacity(self.0.len() + 1);

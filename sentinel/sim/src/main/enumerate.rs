@@ -36,9 +36,9 @@ pub(crate) struct Enumerate {
     /// Among so many choices.
     #[arg(long, default_value_t = 100)]
     points: u32,
-    /// Not before so many choices.
-    #[arg(long, default_value_t = 0)]
-    skip: u32,
+    /// Each at most so many choices behind the one before; anywhere when not said.
+    #[arg(long, default_value_t = u32::MAX)]
+    reach: u32,
     /// Only these kinds of deviations.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Deviation>,
@@ -70,7 +70,7 @@ impl Enumerate {
                         start: *start,
                         deviations: self.deviations,
                         points: self.points,
-                        skip: self.skip,
+                        reach: self.reach,
                         kinds: or_all(&self.only, &Deviation::ALL),
                         mutation: self.mutant,
                     }));

@@ -18,6 +18,8 @@ use crate::{
 
 /// So late comes what others of the same round overtake.
 const LATE: Micros = 5 * MILLI;
+/// So late comes what the next candidate overtakes: Dukes stand some 20 ms one after the other.
+const LATER: Micros = 30 * MILLI;
 /// How long a slow disk takes on top.
 const SLOW: Micros = 100 * MILLI;
 /// After which a process that died is started again: soon enough to meet its own election.
@@ -123,6 +125,7 @@ impl World {
     ) {
         match deviation {
             Deviation::Late => self.hold_back(event, end, LATE),
+            Deviation::Later => self.hold_back(event, end, LATER),
             Deviation::Lost => self.hold_back(event, end, RETRANSMISSION),
             Deviation::Reset => self.reset_connection(end.0),
             Deviation::Crash => self.crash(to, false),
@@ -160,7 +163,11 @@ impl World {
                 self.happen(event);
             }
             // Of a connection; a disk is offered none of these.
-            Deviation::Lost | Deviation::Reset | Deviation::Cut | Deviation::Isolate => {
+            Deviation::Later
+            | Deviation::Lost
+            | Deviation::Reset
+            | Deviation::Cut
+            | Deviation::Isolate => {
                 self.happen(event);
             }
         }
