@@ -92,6 +92,20 @@ pub struct Fault {
     pub number: u64,
 }
 
+impl Fault {
+    /// One of this kind, of the first of everybody, that ends at once.
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            duke: 0,
+            node: 0,
+            hosts: [0; 2],
+            time: 0,
+            number: 0,
+        }
+    }
+}
+
 /// What ends a fault.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Undo {

@@ -5,9 +5,12 @@
 //! are checked after every event ([`World`] shows them to the oracle), and once the faults have ended
 //! the group must settle. The same seed gives the same run, to the byte of its log.
 //!
+//! [`enumerate`] takes no chances: it runs every schedule of a small world up to a bound.
+//!
 //! Opens no socket, reads no clock, starts no thread; those are the program's.
 
 mod disk;
+pub mod enumerate;
 mod fault;
 mod history;
 mod mutant;

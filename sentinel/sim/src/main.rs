@@ -1,5 +1,8 @@
 //! The simulator's command line: parses and calls the library, with threads and a clock.
 
+#[path = "main/enumerate.rs"]
+mod enumerate;
+
 use std::{
     io::{self, Write as _},
     process::ExitCode,
@@ -51,6 +54,8 @@ enum Verb {
         #[arg(long)]
         mutant: Option<Mutation>,
     },
+    /// Runs every schedule of small worlds up to a bound.
+    Enumerate(enumerate::Enumerate),
     /// Breaks every rule in turn and says after how many seeds that was noticed.
     Mutants {
         /// After how many seeds to give up.
@@ -89,6 +94,7 @@ fn main() -> Result<ExitCode> {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             swarm(from, seeds, threads.unwrap_or(cores).max(1), mutant)
         }
+        Verb::Enumerate(enumerate) => enumerate.run(),
         Verb::Mutants { seeds, mutant } => mutants(seeds, mutant),
         Verb::Bench { seconds } => bench(seconds),
     }

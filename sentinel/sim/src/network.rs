@@ -15,7 +15,7 @@ use crate::queue::{MILLI, Micros, Queue};
 pub(crate) type Host = usize;
 
 /// The first wait before what was lost is sent again.
-const RETRANSMISSION: Micros = 200 * MILLI;
+pub(crate) const RETRANSMISSION: Micros = 200 * MILLI;
 /// The longest.
 const RETRANSMISSION_MAX: Micros = 30_000 * MILLI;
 /// A lost connection request is repeated once before the caller gives up.
@@ -328,15 +328,7 @@ impl<S> Network<S> {
         let (from, to) = (connection.ends[1 - side], connection.ends[side]);
         let waits = !connection.stalled[side].is_empty();
         if waits || self.is_blocked(from, to) || !self.powered[to] {
-            if !waits {
-                queue.push(
-                    now + RETRANSMISSION,
-                    Passage::Again(id, side, RETRANSMISSION).into(),
-                );
-            }
-            if let Some(connection) = self.get_mut(id) {
-                connection.stalled[side].push_back(segment);
-            }
+            self.stall(queue, now, (id, side), segment, RETRANSMISSION);
             return Delivery::Nothing;
         }
         let ends = matches!(segment, Segment::End(_));
@@ -361,6 +353,34 @@ impl<S> Network<S> {
             }
         }
         Delivery::Nothing
+    }
+
+    /// A segment does not arrive now, nor does anything behind it in its direction, until what waits is
+    /// sent again after `wait`.
+    pub(crate) fn stall<E: From<Passage<S>>>(
+        &mut self,
+        queue: &mut Queue<E>,
+        now: Micros,
+        (id, side): (ConnectionId, Side),
+        segment: Segment<S>,
+        wait: Micros,
+    ) {
+        if let Some(connection) = self.get_mut(id) {
+            if connection.stalled[side].is_empty() {
+                queue.push(now + wait, Passage::Again(id, side, wait).into());
+            }
+            connection.stalled[side].push_back(segment);
+        }
+    }
+
+    /// Whether a segment that arrives now at a side reaches the process there.
+    #[must_use]
+    pub(crate) fn is_passable(&self, id: ConnectionId, side: Side) -> bool {
+        self.get(id).is_some_and(|connection| {
+            let (from, to) = (connection.ends[1 - side], connection.ends[side]);
+            let free = connection.stalled[side].is_empty() && connection.gone[side].is_none();
+            free && self.powered[to] && !self.is_blocked(from, to)
+        })
     }
 
     fn again<E: From<Passage<S>>>(

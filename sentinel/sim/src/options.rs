@@ -156,6 +156,30 @@ impl Options {
         }
     }
 
+    /// A small group of which every schedule is run: whatever takes time takes the same each time, and nothing
+    /// goes wrong by chance.
+    #[must_use]
+    pub(crate) fn small(seed: u64, dukes: usize, nodes: usize) -> Self {
+        Self {
+            seed,
+            dukes,
+            nodes,
+            quorum: dukes / 2 + 1,
+            down_after: 500,
+            failover_timeout: 3_000,
+            delay: (MILLI, MILLI),
+            disk: (2 * MILLI, 2 * MILLI),
+            write_pause: 200 * MILLI,
+            min_replicas: (0, 2),
+            copying: 20 * MILLI,
+            loading: 20 * MILLI,
+            replication_timeout: 3 * SECOND,
+            persistence: Persistence::Log,
+            chaos: 2_500 * MILLI,
+            ..Self::at_rest(1)
+        }
+    }
+
     /// Votes needed to lead.
     #[must_use]
     pub fn majority(&self) -> usize {

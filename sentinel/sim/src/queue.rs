@@ -49,6 +49,12 @@ impl<E> Queue<E> {
         self.heap.peek().map(|entry| entry.at)
     }
 
+    /// The next event.
+    #[must_use]
+    pub(crate) fn peek(&self) -> Option<&E> {
+        self.heap.peek().map(|entry| &entry.event)
+    }
+
     /// Takes the next event out.
     pub(crate) fn pop(&mut self) -> Option<(Micros, E)> {
         self.heap.pop().map(|entry| (entry.at, entry.event))

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How long a fresh group may take until it has a master whom all follow.
-const BEGINNING: Micros = 30 * SECOND;
+pub(crate) const BEGINNING: Micros = 30 * SECOND;
 /// How long a group may take to settle once nothing goes wrong any more.
 pub(crate) const PEACE: Micros = 90 * SECOND;
 /// Between two looks whether it has settled.
@@ -44,20 +44,27 @@ pub struct Verdict {
 #[must_use]
 pub fn run(options: &Options, logs: bool) -> Verdict {
     let mut world = World::new(options.clone(), logs);
-    let mut broken = settle(&mut world, BEGINNING).err();
-    let mut settling = 0;
+    let broken = settle(&mut world, BEGINNING, REST).err();
     if broken.is_none() {
         world.unleash();
         let end = world.now + options.chaos;
         world.run_until(end);
+    }
+    conclude(world, broken, REST)
+}
+
+/// The faults of a run end, unless something was broken before: the group must settle, and stay so for `rest`.
+pub(crate) fn conclude(mut world: World, mut broken: Option<String>, rest: Micros) -> Verdict {
+    let mut settling = 0;
+    if broken.is_none() {
         world.make_peace();
         let peace = world.now;
-        broken = settle(&mut world, PEACE).err();
-        settling = world.now.saturating_sub(peace + REST);
+        broken = settle(&mut world, PEACE, rest).err();
+        settling = world.now.saturating_sub(peace + rest);
     }
     let broken = broken.or_else(|| world.check_writes());
     Verdict {
-        options: options.clone(),
+        options: world.options.clone(),
         broken,
         events: world.events,
         time: world.now,
@@ -69,8 +76,8 @@ pub fn run(options: &Options, logs: bool) -> Verdict {
     }
 }
 
-/// Waits until the group has settled, and sees that it stays so.
-fn settle(world: &mut World, patience: Micros) -> Result<(), String> {
+/// Waits until the group has settled, and sees that it stays so for `rest`.
+pub(crate) fn settle(world: &mut World, patience: Micros, rest: Micros) -> Result<(), String> {
     let start = world.now;
     let mut since = None;
     loop {
@@ -82,7 +89,7 @@ fn settle(world: &mut World, patience: Micros) -> Result<(), String> {
         match world.unsettled() {
             None => {
                 let settled = *since.get_or_insert(world.now);
-                if world.now - settled >= REST {
+                if world.now - settled >= rest {
                     return Ok(());
                 }
             }

@@ -4,6 +4,7 @@
 //! model servers, clients and the operator do, each in a file of its own below `world/`. After each
 //! event the oracle has looked at whatever the event could have changed.
 
+mod choice;
 mod client;
 mod duke;
 mod node;
@@ -106,6 +107,15 @@ pub(crate) enum Event {
     Undo(Undo),
 }
 
+/// What happens next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    /// This Duke is told the time.
+    Tick(usize, Micros),
+    /// The first event of the queue.
+    Event,
+}
+
 impl From<Passage<Message>> for Event {
     fn from(passage: Passage<Message>) -> Self {
         Self::Network(passage)
@@ -201,8 +211,8 @@ impl World {
         }
     }
 
-    /// Lets the next thing happen, if that is before `end`.
-    fn step(&mut self, end: Micros) -> bool {
+    /// What happens next, if that is before `end`.
+    fn next(&self, end: Micros) -> Option<Next> {
         let event = self.queue.next_at().unwrap_or(Micros::MAX);
         let mut woken = None;
         let mut wake = Micros::MAX;
@@ -213,19 +223,36 @@ impl World {
             }
         }
         if event.min(wake) >= end {
-            return false;
+            return None;
         }
-        self.events += 1;
-        if wake < event
-            && let Some(duke) = woken
-        {
-            self.now = self.now.max(wake);
-            self.tick(duke);
-        } else if let Some((at, event)) = self.queue.pop() {
-            self.now = self.now.max(at);
-            self.happen(event);
+        let woken = woken.filter(|_| wake < event);
+        Some(woken.map_or(Next::Event, |duke| Next::Tick(duke, wake)))
+    }
+
+    /// Lets the next thing happen, if that is before `end`.
+    pub(crate) fn step(&mut self, end: Micros) -> bool {
+        match self.next(end) {
+            None => return false,
+            Some(Next::Tick(duke, wake)) => {
+                self.events += 1;
+                self.now = self.now.max(wake);
+                self.tick(duke);
+            }
+            Some(Next::Event) => {
+                if let Some(event) = self.take_event() {
+                    self.happen(event);
+                }
+            }
         }
         true
+    }
+
+    /// Takes the next event out of the queue: it is its time now.
+    fn take_event(&mut self) -> Option<Event> {
+        let (at, event) = self.queue.pop()?;
+        self.events += 1;
+        self.now = self.now.max(at);
+        Some(event)
     }
 
     fn happen(&mut self, event: Event) {

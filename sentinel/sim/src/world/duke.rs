@@ -160,9 +160,9 @@ impl World {
         self.give(duke, Input::Asked { client, words });
     }
 
-    /// A Duke's process dies; without power nobody is told.
-    pub(super) fn kill_duke(&mut self, duke: usize, power: bool) {
-        let lucky = self.rng.random();
+    /// A Duke's process dies; without power nobody is told. `lucky` if what its disk was writing had got
+    /// through.
+    pub(super) fn kill_duke(&mut self, duke: usize, power: bool, lucky: bool) {
         let one = &mut self.dukes[duke];
         one.engine = None;
         one.disk.crash(lucky);

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use super::{Event, World, duke::Duke};
 use crate::{
     fault::{Fault, Kind, Undo},
-    network::Host,
+    network::{ConnectionId, Host},
     queue::{MILLI, Micros},
     server::{Change, Role},
 };
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// The node most Dukes hold for the master.
-    pub(super) fn believed_master(&self) -> Option<usize> {
+    pub(crate) fn believed_master(&self) -> Option<usize> {
         let mut votes = vec![0; self.nodes.len()];
         for duke in &self.dukes {
             let master = duke.view().and_then(|view| view.master);
@@ -136,7 +136,13 @@ impl World {
         if self.dukes[duke].engine.is_none() {
             return;
         }
-        self.kill_duke(duke, true);
+        let lucky = self.rng.random();
+        self.crash_duke(duke, end, wipe, lucky);
+    }
+
+    /// A Duke's process dies and is started again at `end`.
+    pub(super) fn crash_duke(&mut self, duke: usize, end: Micros, wipe: bool, lucky: bool) {
+        self.kill_duke(duke, true, lucky);
         if wipe {
             self.wipe(duke);
         }
@@ -165,7 +171,8 @@ impl World {
         let (dukes, nodes) = (self.options.dukes, self.options.nodes);
         if host < dukes {
             if self.dukes[host].engine.is_some() {
-                self.kill_duke(host, false);
+                let lucky = self.rng.random();
+                self.kill_duke(host, false, lucky);
                 let life = self.dukes[host].life;
                 self.queue
                     .push(end, Event::Undo(Undo::StartDuke(host, life)));
@@ -210,7 +217,11 @@ impl World {
         if all.is_empty() {
             return;
         }
-        let id = all[pick(number, all.len())];
+        self.reset_connection(all[pick(number, all.len())]);
+    }
+
+    /// Both ends of a connection hear that it is no more; what was on its way is lost.
+    pub(super) fn reset_connection(&mut self, id: ConnectionId) {
         let ends = self.network.get(id).map(|connection| connection.ends);
         for (side, host) in ends.into_iter().flatten().enumerate() {
             self.receive(
