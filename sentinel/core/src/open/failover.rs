@@ -8,6 +8,8 @@
 //!    └──────────────────────────────────────────────────┴──┴──────────────────┘
 //!                                                       │                  ▲ it has everything
 //!                        ordered, and the master is alive └▶ HandingOver ────┘
+//!                                                         again ▲    │ it has not, in time
+//!                                                               └ Resting
 //! ```
 
 mod following;
@@ -64,11 +66,19 @@ pub(crate) enum Failover {
         asked: BTreeSet<u64>,
         until: Time,
     },
-    /// The master takes no writes, and this replica gets all there are.
+    /// The master takes no writes, and this replica gets all there are. Tried anew before `limit`.
     HandingOver {
         epoch: u64,
         target: u64,
         until: Time,
+        limit: Time,
+    },
+    /// The replica had not everything in time: the master takes writes for a while before it hands over
+    /// again.
+    Resting {
+        epoch: u64,
+        until: Time,
+        limit: Time,
     },
     /// A server, this process of it, was told to become master.
     Promoting {
@@ -88,7 +98,7 @@ impl Failover {
         match self {
             Self::Idle => "none",
             Self::Candidate { .. } => "wait_start",
-            Self::Selecting { .. } => "select_slave",
+            Self::Selecting { .. } | Self::Resting { .. } => "select_slave",
             Self::Promoting {
                 word: Word::Given, ..
             } => "wait_promotion",
@@ -109,6 +119,7 @@ impl Failover {
             Self::Idle
             | Self::Candidate { .. }
             | Self::Selecting { .. }
+            | Self::Resting { .. }
             | Self::Following { .. } => None,
         }
     }
@@ -120,6 +131,7 @@ impl Failover {
             Self::Idle
             | Self::Selecting { .. }
             | Self::HandingOver { .. }
+            | Self::Resting { .. }
             | Self::Promoting { .. }
             | Self::Following { .. } => None,
         }
@@ -133,6 +145,7 @@ impl Open {
             Failover::Candidate { until, .. }
             | Failover::Selecting { until, .. }
             | Failover::HandingOver { until, .. }
+            | Failover::Resting { until, .. }
             | Failover::Promoting { until, .. } => Some(*until),
             Failover::Following { until } => {
                 let sent = master
@@ -164,13 +177,22 @@ impl Open {
                 self.master_event(master, Level::Warning, "-failover-abort-not-elected");
                 self.retry_later(master);
             } else {
-                self.select(master, epoch);
+                self.select(master, epoch, None);
             }
+        }
+        if let Failover::Resting {
+            epoch,
+            until,
+            limit,
+        } = master.failover
+            && (self.now >= until || master.server.down.is_some())
+        {
+            self.select(master, epoch, Some(limit));
         }
         if let Failover::HandingOver { until, .. } = master.failover
             && (self.now >= until || master.server.down.is_some())
         {
-            self.end_handover(master);
+            self.pause_handover(master);
         }
         if let Failover::Promoting { target, until, .. } = master.failover
             && self.now >= until
@@ -217,7 +239,8 @@ impl Open {
         }
     }
 
-    fn select(&mut self, master: &mut Master, epoch: u64) {
+    /// Chooses a replica, and begins with it; until `limit` it may be tried to lose nothing.
+    fn select(&mut self, master: &mut Master, epoch: u64, limit: Option<Time>) {
         let Some(target) = self.candidate(master) else {
             self.master_event(master, Level::Warning, "-failover-abort-no-good-slave");
             return self.retry_later(master);
@@ -230,7 +253,10 @@ impl Open {
             "+failover-state-send-slaveof-noone",
         );
         match Self::pause_span(master) {
-            Some(pause) => self.hand_over(master, epoch, target, pause),
+            Some(pause) => {
+                let limit = limit.unwrap_or_else(|| self.handover_limit(master));
+                self.hand_over(master, (epoch, target), pause, limit);
+            }
             None if master.cause == Cause::Coordination => {
                 self.master_event(master, Level::Warning, "-failover-abort-master-timeout");
                 self.retry_later(master);

@@ -10,6 +10,7 @@
 )]
 
 mod disk;
+mod handover;
 mod promotion;
 mod stage;
 

@@ -1,9 +1,11 @@
 //! A living master hands over to a replica, so that no write is lost: it takes no more of them
 //! (`CLIENT PAUSE … WRITE`, since Redis 6.2), the replica gets all there are, and only then is promoted.
 //!
-//! Both kinds of `SENTINEL FAILOVER` begin so. The plain one promises a new master, with or without
-//! the old one's help: if that does not come in time, the replica is promoted as in an outage. The
-//! coordinated one promises that nothing is lost: without help it is called off.
+//! Both kinds of `SENTINEL FAILOVER` begin so. A replica that has just been given its data hears of writes
+//! only after its next acknowledgement, a second later; so a master that helps is asked several times, and
+//! takes writes in between. The plain kind promises a new master, with or without the old one's help: if
+//! nothing else is left, the replica is promoted as in an outage. The coordinated kind promises that
+//! nothing is lost: it is called off then.
 //!
 //! Valkey 9 has the master do this by its own command `FAILOVER`, which waits up to a second for a
 //! replica to say how far it is, writes standing still meanwhile. Both servers are asked here instead.
@@ -20,11 +22,15 @@ use crate::{
         master::Master,
         server::{Purpose, Reconf},
     },
-    time::millis,
+    time::{Time, millis},
 };
 
-/// The longest that clients' writes wait for a plain `SENTINEL FAILOVER`.
+/// The longest that clients' writes wait at a time for a plain `SENTINEL FAILOVER`.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a plain one is kept from losing writes.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a master takes writes before it hands over again.
+const REST: Duration = Duration::from_millis(500);
 
 impl Open {
     /// How long clients' writes may wait; none if the present master is not asked to hand over.
@@ -46,13 +52,23 @@ impl Open {
         helps.then_some(most.min(unseen))
     }
 
-    /// Has the master take no writes for `pause`, and waits until `target` has all there are.
+    /// Until when handing over is tried.
+    pub(super) fn handover_limit(&self, master: &Master) -> Time {
+        let all = master.conf.failover_timeout;
+        let patience = match master.cause {
+            Cause::Order => ORDER_PATIENCE.min(all),
+            Cause::Coordination | Cause::Outage => all,
+        };
+        self.now.after(patience)
+    }
+
+    /// Has the master take no writes for `pause`, and waits until the target has all there are.
     pub(super) fn hand_over(
         &mut self,
         master: &mut Master,
-        epoch: u64,
-        target: u64,
+        (epoch, target): (u64, u64),
         pause: Duration,
+        limit: Time,
     ) {
         let (now, old) = (self.now, master.server.id);
         let client = master.renamed("CLIENT").to_owned();
@@ -69,6 +85,7 @@ impl Open {
             epoch,
             target,
             until: now.after(patience),
+            limit,
         };
         self.touched.insert(master.name.clone());
     }
@@ -108,7 +125,27 @@ impl Open {
         }
     }
 
-    /// The master did not help, or not in time.
+    /// The replica has not everything in time: the master hands over again after a rest, if it did its part.
+    pub(super) fn pause_handover(&mut self, master: &mut Master) {
+        let Failover::HandingOver { epoch, limit, .. } = master.failover else {
+            return;
+        };
+        // INFO was asked behind the pause: who answered it has taken no writes since.
+        let helped = master.server.informed.is_some() && master.server.down.is_none();
+        if !helped || self.now.after(REST) >= limit {
+            return self.end_handover(master);
+        }
+        self.release(master);
+        let until = self.now.after(REST);
+        master.failover = Failover::Resting {
+            epoch,
+            until,
+            limit,
+        };
+        self.touched.insert(master.name.clone());
+    }
+
+    /// The master does not help, or there is no time left.
     pub(super) fn end_handover(&mut self, master: &mut Master) {
         let Failover::HandingOver { epoch, target, .. } = master.failover else {
             return;

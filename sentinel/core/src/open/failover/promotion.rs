@@ -102,6 +102,7 @@ impl Open {
             | Failover::Candidate { .. }
             | Failover::Selecting { .. }
             | Failover::HandingOver { .. }
+            | Failover::Resting { .. }
             | Failover::Promoting { .. }
             | Failover::Following { .. } => {}
         }
@@ -152,6 +153,7 @@ impl Open {
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::HandingOver { .. }
+            | Failover::Resting { .. }
             | Failover::Promoting { .. }
             | Failover::Following { .. } => {}
         }
