@@ -70,12 +70,15 @@ impl Workshop {
     }
 
     /// Downloads a package's sources; returns the archive of what its authors published.
+    ///
+    /// Nothing else is asked for: that archive outlives Debian's own changes to it, of which a mirror
+    /// may lack the newest for a while.
     pub(super) async fn source(&self, name: &str) -> Result<PathBuf> {
         self.update("deb-src").await?;
         let mut command = self.apt("deb-src")?;
         command
             .current_dir(&self.folder)
-            .args(["source", "--download-only", name]);
+            .args(["source", "--download-only", "--tar-only", name]);
         process::run(&mut command)
             .await
             .with_context(|| format!("fetching the sources of {name}"))?;
