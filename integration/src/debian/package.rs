@@ -51,6 +51,11 @@ const NEEDED: &[Package] = &[
         name: "redis-server",
         files: &["/usr/bin/redis-server"],
     },
+    // What Duke is compared with.
+    Package {
+        name: "redis-sentinel",
+        files: &["/usr/bin/redis-sentinel"],
+    },
     Package {
         name: "util-linux",
         files: &["/usr/bin/nsenter"],
