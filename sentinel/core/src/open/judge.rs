@@ -31,8 +31,10 @@ impl Open {
         let mut changed = Vec::new();
         for server in master.servers_mut() {
             let own = server.id == is_master;
-            // Sentinel waits for two INFO periods more; who lost its master wants it back sooner.
-            let wrong_role = own && server.reports_slave && silent(Some(server.role_since));
+            // Sentinel waits for two INFO periods more; who lost its master wants it back sooner. And who
+            // restarted has no master's work to go on with: nothing gets better by waiting.
+            let for_long = server.role_lost.is_some() || silent(Some(server.role_since));
+            let wrong_role = own && server.reports_slave && for_long;
             let loads = own
                 && reboot > Duration::ZERO
                 && server
@@ -225,6 +227,8 @@ impl Open {
         if other && is_master && reboots {
             server.rebooted = Some(now);
         }
+        let lost = (other && is_master).then_some(now);
+        server.role_lost = server.role_lost.or(lost).filter(|_| slave);
         if slave {
             server.former = false;
         }

@@ -67,6 +67,8 @@ pub(crate) struct Server {
     pub(crate) role_since: Time,
     /// Whether the role it reports is that of a replica; before it reports any, what it should be.
     pub(crate) reports_slave: bool,
+    /// It was back then as another process that is a replica: what it held as a master is gone for good.
+    pub(crate) role_lost: Option<Time>,
     pub(crate) down: Option<Time>,
     /// When it was last down, to tell the sane from the shaky.
     pub(crate) last_down: Option<Time>,
@@ -106,6 +108,7 @@ impl Server {
             next_hello: now,
             role_since: now,
             reports_slave: slave,
+            role_lost: None,
             down: None,
             last_down: None,
             rebooted: None,

@@ -12,6 +12,7 @@
 mod disk;
 mod handover;
 mod promotion;
+mod role;
 mod stage;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -19,7 +19,7 @@ pub(crate) fn replica(run_id: &str) -> Frame {
     ))
 }
 
-fn master(run_id: &str) -> Frame {
+pub(crate) fn master(run_id: &str) -> Frame {
     Frame::bulk(format!("run_id:{run_id}\r\nrole:master\r\n"))
 }
 

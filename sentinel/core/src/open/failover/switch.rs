@@ -55,6 +55,7 @@ impl Open {
             server.down = None;
             server.last_down = None;
             server.rebooted = None;
+            server.role_lost = None;
             server.reconf = Reconf::None;
             server.stray = None;
             server.unfit_until = None;

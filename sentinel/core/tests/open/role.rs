@@ -1,0 +1,89 @@
+//! A master that says it is a replica: at once believed of another process, after a while of the same one.
+
+use duke_core::{Input, LinkError, LinkId};
+use duke_resp::Frame;
+
+use crate::{
+    promotion::{master, replica},
+    stage::Stage,
+};
+
+const POND: &str = "port 26379\nsentinel myid 1111111111111111111111111111111111111111\n\
+                    sentinel monitor pond 10.0.0.1 6379 1\n\
+                    sentinel down-after-milliseconds pond 1000\n";
+
+/// A Duke that has just heard from its master that it is one; and the connection it did so on.
+fn watching() -> (Stage, LinkId) {
+    let mut stage = Stage::new(POND);
+    stage.written();
+    let link = found(&mut stage, &master("a"));
+    stage.ask("PSUBSCRIBE *sdown");
+    stage.answers();
+    (stage, link)
+}
+
+/// Both connections to the master are made, and it says this of itself; the one for commands.
+fn found(stage: &mut Stage, says: &Frame) -> LinkId {
+    let links = stage.connections(6379);
+    for link in &links {
+        stage.connect(*link);
+    }
+    let mut links = links.into_iter();
+    links
+        .find(|link| stage.reply(*link, "INFO", says) > 0)
+        .unwrap()
+}
+
+fn restarted(stage: &mut Stage, link: LinkId, says: &Frame) -> LinkId {
+    stage.tell(Input::LinkDown {
+        link,
+        error: LinkError::Reset,
+    });
+    stage.pass(1);
+    found(stage, says)
+}
+
+/// Events, told while `link` answers for so long.
+fn told_within(stage: &mut Stage, link: LinkId, says: &Frame, millis: u64) -> String {
+    for _ in 0..millis / 10 {
+        stage.reply(link, "PING", &Frame::simple("PONG"));
+        stage.reply(link, "INFO", says);
+        stage.pass(10);
+    }
+    format!("{:?}", stage.answers())
+}
+
+#[test]
+fn another_process_that_is_a_replica_is_no_master_any_more() {
+    let (mut stage, link) = watching();
+    restarted(&mut stage, link, &replica("b"));
+    let told = format!("{:?}", stage.answers());
+    assert!(told.contains("+sdown"), "at once: {told}");
+}
+
+#[test]
+fn the_same_process_may_be_a_replica_for_a_moment() {
+    let (mut stage, link) = watching();
+    let link = restarted(&mut stage, link, &replica("a"));
+    let told = told_within(&mut stage, link, &replica("a"), 500);
+    assert!(!told.contains("sdown"), "somebody may hand over: {told}");
+    let told = told_within(&mut stage, link, &replica("a"), 1_500);
+    assert!(told.contains("+sdown"), "nobody did: {told}");
+}
+
+#[test]
+fn who_is_master_again_is_not_down() {
+    let (mut stage, link) = watching();
+    let link = restarted(&mut stage, link, &replica("b"));
+    stage.answers();
+    let told = told_within(&mut stage, link, &master("b"), 1_500);
+    assert!(told.contains("-sdown"), "{told}");
+}
+
+#[test]
+fn a_process_that_restarts_as_a_master_is_one() {
+    let (mut stage, link) = watching();
+    let link = restarted(&mut stage, link, &master("b"));
+    let told = told_within(&mut stage, link, &master("b"), 1_500);
+    assert!(!told.contains("sdown"), "{told}");
+}
