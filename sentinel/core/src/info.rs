@@ -76,12 +76,23 @@ pub(crate) struct Info {
 pub(crate) struct Lineage {
     pub(crate) now: String,
     pub(crate) before: String,
+    /// Where the present stream left the one before it.
+    pub(crate) left: u64,
 }
 
 impl Lineage {
     /// Whether the server named its history at all.
     pub(crate) fn is_known(&self) -> bool {
         !self.now.is_empty()
+    }
+
+    /// How much of the stream `name` a server holds that has `offset` of its own, if any.
+    pub(crate) fn part_of(&self, name: &str, offset: u64) -> Option<u64> {
+        if self.now == name {
+            Some(offset)
+        } else {
+            (self.before == name).then_some(offset.min(self.left))
+        }
     }
 
     /// Whether two servers hold parts of one history.
@@ -124,6 +135,12 @@ pub(crate) fn read(text: &[u8]) -> Info {
             "master_sync_in_progress" => info.unsynced |= value == "1",
             "master_replid" => value.clone_into(&mut info.lineage.now),
             "master_replid2" => value.clone_into(&mut info.lineage.before),
+            // The first byte of the present stream; without one before it, −1.
+            "second_repl_offset" => {
+                info.lineage.left = value
+                    .parse()
+                    .map_or(0, |first: u64| first.saturating_sub(1));
+            }
             "slave_priority" => info.priority = value.parse().unwrap_or(100),
             "slave_repl_offset" => replica_offset = value.parse().ok(),
             "master_repl_offset" => master_offset = value.parse().unwrap_or(0),
@@ -192,11 +209,25 @@ mod tests {
         let lineage = |now: &str, before: &str| Lineage {
             now: now.to_owned(),
             before: before.to_owned(),
+            left: 0,
         };
         assert!(lineage("b", "a").meets(&lineage("a", "00")));
         assert!(lineage("a", "00").meets(&lineage("c", "a")));
         assert!(!lineage("a", "00").meets(&lineage("b", "00")));
         assert!(!lineage("", "").is_known());
+    }
+
+    #[test]
+    fn a_history_holds_the_one_before_it_as_far_as_it_went() {
+        let text =
+            b"role:master\r\nmaster_replid:b\r\nmaster_replid2:a\r\nsecond_repl_offset:41\r\n";
+        let lineage = read(text).lineage;
+        assert_eq!(lineage.part_of("b", 70), Some(70));
+        assert_eq!(lineage.part_of("a", 70), Some(40));
+        assert_eq!(lineage.part_of("a", 30), Some(30));
+        assert_eq!(lineage.part_of("c", 70), None);
+        let first = read(b"role:master\r\nmaster_replid:b\r\nsecond_repl_offset:-1\r\n").lineage;
+        assert_eq!(first.left, 0);
     }
 
     #[test]

@@ -70,10 +70,13 @@ impl Server {
 
     fn print_history(&self, text: &mut String) {
         let none = "0".repeat(40);
+        let left = self.before.map_or(-1, |before| {
+            i64::try_from(before.offset).map_or(i64::MAX, |end| end.saturating_add(1))
+        });
         let before = self.before.map_or(none, |before| id(before.branch));
         let _ok = write!(
             text,
-            "master_replid:{}\r\nmaster_replid2:{before}\r\nmaster_repl_offset:{}\r\n",
+            "master_replid:{}\r\nmaster_replid2:{before}\r\nsecond_repl_offset:{left}\r\nmaster_repl_offset:{}\r\n",
             id(self.place.branch),
             self.place.offset,
         );

@@ -9,8 +9,8 @@ use crate::{
 
 /// What a node has to offer; the greatest claim wins.
 ///
-/// Who was in touch with the present master goes before whoever only shares an older history with it:
-/// between these offsets say nothing. Then the most data comes first, because what only one node has
+/// Who has data of the present master's own goes before whoever only shares an older history with it:
+/// between these offsets say nothing. Then the most of it comes first, because what only one node has
 /// would be lost. Priority breaks ties (the lower number wins, as in Sentinel), and names settle the
 /// rest, so that every Duke chooses alike.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -22,10 +22,11 @@ struct Claim {
 }
 
 impl Claim {
-    fn of(info: &Info, present: bool) -> Self {
+    /// `present` is how much of the present master's own data it has, if any.
+    fn of(info: &Info, present: Option<u64>) -> Self {
         Self {
-            present,
-            offset: info.offset,
+            present: present.is_some(),
+            offset: present.unwrap_or(info.offset),
             priority: Reverse(info.priority),
             run_id: Reverse(info.run_id.clone()),
         }
@@ -41,7 +42,7 @@ impl Closed {
     /// away whoever is left takes its place.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
         let best = |nodes: &mut dyn Iterator<Item = &Node>| {
-            let claim = |node: &&Node| Claim::of(&node.info, self.is_present(node));
+            let claim = |node: &&Node| Claim::of(&node.info, self.present_part(node));
             let chosen = if self.mutated(Mutant::PromoteLowest) {
                 nodes.min_by_key(claim)
             } else {
@@ -80,7 +81,7 @@ impl Closed {
         if self.master_down().is_none() && !in_touch {
             return false;
         }
-        let ours = self.is_present(node)
+        let ours = self.present_part(node).is_some()
             || match &self.lineage {
                 Some(lineage) if lineage.is_known() && node.info.lineage.is_known() => {
                     lineage.meets(&node.info.lineage)
@@ -88,13 +89,16 @@ impl Closed {
                 // Nobody knows any more what the master had: at least it was in touch with it.
                 _ => !node.info.unsynced,
             };
-        // A former master may have writes of its own until it has taken over the present one's history.
-        let former = self.formers.contains(&node.address) && !self.has_followed(node);
-        ours && !node.reborn && !former
+        // Who restarted may have what it once had, and a former master writes of its own, until it has
+        // taken over the present one's history.
+        let former = self.formers.contains(&node.address);
+        ours && (self.has_followed(node) || !(node.reborn || former))
     }
 
     /// Whether it follows the present master, and names its very history: they have been in touch, if
-    /// out of this Duke's sight.
+    /// out of this Duke's sight. A server that has only read an old copy of that history back from its
+    /// disk is not taken for one: it says that it never was in touch (Redis and Valkey:
+    /// `master_link_down_since_seconds:-1`).
     fn has_followed(&self, node: &Node) -> bool {
         let follows = |master| node.info.role.follows(master) && !node.info.unsynced;
         self.durable.master.is_some_and(follows) && self.names_present_history(node)
@@ -111,15 +115,23 @@ impl Closed {
         known.filter(|_| self.lineage_is_present)
     }
 
-    /// Whether its data is the present master's own: it names its very history. Where one of them
-    /// names none it has at least been in touch with the master since it was told to follow it; but
-    /// perhaps with an earlier process at that address, whose history ended when it was made anew.
-    fn is_present(&self, node: &Node) -> bool {
+    /// How much of the present master's own data a node has: it names that very history, or one that
+    /// goes on from it. Where one of them names none it has at least been in touch with the master since
+    /// it was told to follow it; but perhaps with an earlier process at that address, whose history ended
+    /// when it was made anew.
+    fn present_part(&self, node: &Node) -> Option<u64> {
+        let Info {
+            lineage, offset, ..
+        } = &node.info;
         let follows = |master| node.info.role.follows(master) && !node.info.unsynced;
-        let told = self.present_lineage().is_some() && node.info.lineage.is_known();
-        self.names_present_history(node)
-            || (!told && self.durable.master.is_some_and(follows))
-            || self.mutated(Mutant::IgnoreLineage)
+        let part = match self.present_lineage() {
+            Some(known) if lineage.is_known() => lineage.part_of(&known.now, *offset),
+            _ => {
+                let follows = self.durable.master.is_some_and(follows);
+                follows.then_some(*offset)
+            }
+        };
+        part.or_else(|| self.mutated(Mutant::IgnoreLineage).then_some(*offset))
     }
 
     /// The master itself, if it is back from a restart and nobody else may hold as much.
@@ -168,7 +180,7 @@ mod tests {
     proptest! {
         #[test]
         fn claims_are_in_a_total_order(one in info(), two in info(), three in info()) {
-            let [a, b, c] = [&one, &two, &three].map(|info| Claim::of(info, true));
+            let [a, b, c] = [&one, &two, &three].map(|info| Claim::of(info, Some(info.offset)));
             prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
             prop_assert_eq!(a.cmp(&b) == Ordering::Equal, a == b);
             if a <= b && b <= c {
