@@ -102,6 +102,14 @@ impl Master {
         self.server.down.is_some() || self.failover.candidate_epoch().is_some()
     }
 
+    /// Asks those at once, as soon as they can be, who are not known to find it down.
+    pub(crate) fn ask_again(&mut self, now: Time) {
+        let witnesses = self.sentinels.values_mut();
+        for witness in witnesses.filter(|witness| witness.master_down.is_none()) {
+            witness.next_opinion = now;
+        }
+    }
+
     /// How many more replicas may be given the master's data just now, by parallel-syncs.
     pub(crate) fn syncs_to_spare(&self, now: Time) -> usize {
         let on_its_way = |server: &&Server| {

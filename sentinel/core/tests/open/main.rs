@@ -193,6 +193,28 @@ fn a_silent_master_is_down_after_its_time_and_the_others_are_asked() {
 }
 
 #[test]
+fn whoever_is_asked_about_a_silent_master_asks_again_at_once() {
+    let text = format!("{LAKE}sentinel down-after-milliseconds lake 1000\n");
+    let mut stage = Stage::new(&text);
+    stage.written();
+    let peer = stage.connections(26379)[0];
+    stage.connect(peer);
+    for _ in 0..105 {
+        stage.pass(10);
+        stage.reply(peer, "PING", &Frame::simple("PONG"));
+    }
+    let well = Frame::Array(vec![Frame::Integer(0), Frame::bulk("*"), Frame::Integer(0)]);
+    assert_eq!(stage.reply(peer, "SENTINEL", &well), 1, "it is down");
+    stage.ask("SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 0 *");
+    let asked = |stage: &Stage| stage.requests(peer, "SENTINEL").len();
+    assert_eq!(asked(&stage), 1, "the other has come to find it down, too");
+    let down = Frame::Array(vec![Frame::Integer(1), Frame::bulk("*"), Frame::Integer(0)]);
+    stage.reply(peer, "SENTINEL", &down);
+    stage.ask("SENTINEL IS-MASTER-DOWN-BY-ADDR 10.0.0.1 6379 0 *");
+    assert_eq!(asked(&stage), 0, "both know of each other now");
+}
+
+#[test]
 fn a_script_is_set_only_if_it_can_be_run() {
     let text = format!("{LAKE}sentinel deny-scripts-reconfig no\n");
     let mut stage = Stage::new(&text);

@@ -70,6 +70,10 @@ impl Open {
         let told = self.with(&name, |open, master| {
             let down = master.server.down.is_some();
             if candidate == "*" {
+                // Whoever asks finds it down, perhaps only since we asked for the last time.
+                if down && master.odown.is_none() {
+                    master.ask_again(now);
+                }
                 return (down, "*".to_owned(), 0);
             }
             // Whoever stands for election finds the master down.
