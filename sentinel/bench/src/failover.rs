@@ -6,9 +6,11 @@ mod witness;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use self::witness::{Sight, Witness};
 use crate::{
+    Failover as Wanted,
     group::Group,
     program::{Kind, Programs},
     say,
@@ -21,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// What happens to the master.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fault {
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Fault {
     /// `kill -9`
     Killed,
     /// `SIGSTOP`, and `SIGCONT` when another one is master.
@@ -32,6 +34,13 @@ enum Fault {
 }
 
 impl Fault {
+    const ALL: [Self; 3] = [Self::Killed, Self::Frozen, Self::Restarted];
+
+    /// Whether it is measured with this down-after, unless asked for by name.
+    fn belongs(self, down_after: u64) -> bool {
+        self != Self::Restarted || down_after == 1_000
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Killed => "kill −9",
@@ -58,9 +67,8 @@ struct Stages {
 ///
 /// # Errors
 /// When a group does not come up.
-pub(crate) async fn run(programs: &Programs, rounds: usize, only: &[u64]) -> Result<()> {
-    let all = [200, 500, 1_000, 5_000];
-    let chosen = if only.is_empty() { &all[..] } else { only };
+pub(crate) async fn run(programs: &Programs, wanted: &Wanted) -> Result<()> {
+    let rounds = wanted.rounds;
     let title = format!(
         "Three sentinels, a master and two replicas on loopback; {rounds} rounds in turns; milliseconds from the \
          fault, median and (greatest)."
@@ -79,30 +87,43 @@ pub(crate) async fn run(programs: &Programs, rounds: usize, only: &[u64]) -> Res
         "failovers",
     ];
     let table = Table::new(&title, &head);
-    for fault in [Fault::Killed, Fault::Frozen] {
-        for down_after in chosen.iter().copied().map(Duration::from_millis) {
-            measure(programs, &table, fault, down_after, rounds).await?;
+    for fault in Fault::ALL {
+        for down_after in chosen(&wanted.down_after, &[200, 500, 1_000, 5_000]) {
+            let asked = wanted.fault.contains(&fault);
+            if asked || (wanted.fault.is_empty() && fault.belongs(down_after)) {
+                measure(programs, wanted, &table, fault, down_after).await?;
+            }
         }
-    }
-    if only.is_empty() || only.contains(&1_000) {
-        let second = Duration::from_secs(1);
-        measure(programs, &table, Fault::Restarted, second, rounds).await?;
     }
     say("");
     Ok(())
 }
 
+/// Those asked for, or all.
+fn chosen(asked: &[u64], all: &[u64]) -> Vec<u64> {
+    let chosen = if asked.is_empty() { all } else { asked };
+    chosen.to_vec()
+}
+
 async fn measure(
     programs: &Programs,
+    wanted: &Wanted,
     table: &Table,
     fault: Fault,
-    down_after: Duration,
-    rounds: usize,
+    down_after: u64,
 ) -> Result<()> {
-    let mut seen = Kind::BOTH.map(|kind| (kind, Vec::new()));
-    for _ in 0..rounds {
+    let kinds = Kind::BOTH.iter();
+    let mut seen: Vec<(Kind, Vec<Stages>)> = kinds
+        .filter(|kind| wanted.only.is_none_or(|only| only == **kind))
+        .map(|kind| (*kind, Vec::new()))
+        .collect();
+    for number in 0..wanted.rounds {
         for (kind, stages) in &mut seen {
-            stages.push(round(programs, *kind, fault, down_after).await?);
+            let name = format!("{fault:?}-{down_after}-{}-{number}", kind.name());
+            let keep = wanted.keep.as_ref().map(|folder| folder.join(name));
+            let span = Duration::from_millis(down_after);
+            let group = Group::start(programs, *kind, span, keep).await?;
+            stages.push(round(group, fault, span).await?);
         }
     }
     for (kind, stages) in seen {
@@ -112,7 +133,7 @@ async fn measure(
         let failovers = stages.iter().map(|stages| stages.failovers);
         table.row(&[
             fault.name().to_owned(),
-            down_after.as_millis().to_string(),
+            down_after.to_string(),
             kind.name().to_owned(),
             of(|stages| stages.down),
             of(|stages| stages.agreed),
@@ -137,13 +158,7 @@ fn range(all: impl Iterator<Item = usize> + Clone) -> String {
     }
 }
 
-async fn round(
-    programs: &Programs,
-    kind: Kind,
-    fault: Fault,
-    down_after: Duration,
-) -> Result<Stages> {
-    let mut group = Group::start(programs, kind, down_after).await?;
+async fn round(mut group: Group, fault: Fault, down_after: Duration) -> Result<Stages> {
     let old = group.servers[0].port;
     let others: Vec<u16> = group.servers[1..]
         .iter()

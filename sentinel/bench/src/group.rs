@@ -104,13 +104,15 @@ fn spawn(program: &Path, folder: &Path, port: u16, master: Option<u16>) -> Resul
 }
 
 impl Group {
-    /// Starts everything and waits until all know each other; the first server is the master.
+    /// Starts everything and waits until all know each other; the first server is the master. Its files
+    /// stay if `keep` says where.
     pub(crate) async fn start(
         programs: &Programs,
         kind: Kind,
         down_after: Duration,
+        keep: Option<PathBuf>,
     ) -> Result<Self> {
-        let folder = Folder::new("group")?;
+        let folder = keep.map_or_else(|| Folder::new("group"), Folder::kept)?;
         let master = Server::start(programs, folder.path(), None)?;
         let port = master.port;
         let mut servers = vec![master];

@@ -21,7 +21,10 @@ use std::{
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::program::{Kind, Programs};
+use crate::{
+    failover::Fault,
+    program::{Kind, Programs},
+};
 
 /// Duke and a stock sentinel side by side.
 #[derive(Debug, Parser)]
@@ -47,14 +50,7 @@ pub(crate) struct Choice {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// How long a failover takes, stage by stage.
-    Failover {
-        /// How often each case is measured.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Only with this down-after, in milliseconds; 200, 500, 1000 and 5000 when not said.
-        #[arg(long)]
-        down_after: Vec<u64>,
-    },
+    Failover(Failover),
     /// How many questions for the master are answered, how fast, and how events reach subscribers.
     Queries {
         /// How long each measurement lasts, in seconds.
@@ -66,6 +62,26 @@ enum Verb {
     },
     /// What many masters cost at rest, and how long it takes until many dead ones are replaced.
     Scale(Scale),
+}
+
+/// Which failovers are measured.
+#[derive(Debug, Args)]
+pub(crate) struct Failover {
+    /// How often each case is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only with this down-after, in milliseconds; 200, 500, 1000 and 5000 when not said.
+    #[arg(long)]
+    down_after: Vec<u64>,
+    /// Only after this fault; all when not said, the last one only with a down-after of 1000.
+    #[arg(long)]
+    fault: Vec<Fault>,
+    /// Only with this sentinel.
+    #[arg(long)]
+    only: Option<Kind>,
+    /// A folder that is to be left with all configurations and logs.
+    #[arg(long)]
+    keep: Option<PathBuf>,
 }
 
 /// What is measured with many masters.
@@ -115,9 +131,7 @@ fn main() -> Result<()> {
     let seconds = Duration::from_secs;
     runtime.block_on(async {
         match arguments.verb {
-            Verb::Failover { rounds, down_after } => {
-                failover::run(&programs, rounds, &down_after).await
-            }
+            Verb::Failover(wanted) => failover::run(&programs, &wanted).await,
             Verb::Queries {
                 seconds: each,
                 rounds,
