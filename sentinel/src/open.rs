@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use duke_core::conf::{Conf, ConfError, ServerConf};
+use duke_core::conf::{Conf, ConfError, Included, ServerConf, decode};
 use duke_core::{Engine, Time};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -29,7 +29,7 @@ pub(crate) fn assemble(
     text: &str,
     added: &[String],
 ) -> Result<(impl Future<Output = Ended>, Option<PathBuf>, Scripts), RunError> {
-    let mut conf = Conf::read(text, added).map_err(RunError::Conf)?;
+    let mut conf = Conf::read_including(text, added, &include).map_err(RunError::Conf)?;
     let Prepared {
         path,
         doors,
@@ -73,6 +73,26 @@ pub(crate) fn assemble(
         ended
     };
     Ok((running, pidfile, scripts))
+}
+
+/// The files an `include` names. Redis: a pattern may match none, anything else must be there.
+fn include(wanted: &str) -> Result<Vec<Included>, String> {
+    if !wanted.contains(['*', '?', '[']) {
+        return Ok(vec![included(Path::new(wanted))?]);
+    }
+    let found = glob::glob(wanted).map_err(|error| format!("not a pattern of files: {error}"))?;
+    found
+        .map(|path| included(&path.map_err(|error| error.to_string())?))
+        .collect()
+}
+
+fn included(path: &Path) -> Result<Included, String> {
+    let path_shown = path.display().to_string();
+    let bytes = fs::read(path).map_err(|error| format!("can't open '{path_shown}': {error}"))?;
+    Ok(Included {
+        path: path_shown,
+        text: decode(&bytes),
+    })
 }
 
 /// Everything that can go wrong before anything is written.
@@ -168,11 +188,11 @@ fn read_users(conf: &mut Conf) -> Result<(), RunError> {
     let Some(aclfile) = conf.server.aclfile.clone() else {
         return Ok(());
     };
-    let users = fs::read_to_string(&aclfile).map_err(|source| RunError::Unreadable {
+    let users = fs::read(&aclfile).map_err(|source| RunError::Unreadable {
         path: aclfile.into(),
         source,
     })?;
-    conf.read_users(&users).map_err(RunError::Conf)
+    conf.read_users(&decode(&users)).map_err(RunError::Conf)
 }
 
 fn open_log(server: &ServerConf) -> Result<Option<File>, RunError> {

@@ -121,10 +121,11 @@ pub enum RunError {
 pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
-    let text = fs::read_to_string(config).map_err(|source| RunError::Unreadable {
+    let bytes = fs::read(config).map_err(|source| RunError::Unreadable {
         path: config.to_owned(),
         source,
     })?;
+    let text = conf::decode(&bytes);
     if conf::is_closed(&text) {
         log::start(None, None);
         let driver = assemble(configure(text, lines)?)?;

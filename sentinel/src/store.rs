@@ -13,6 +13,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use duke_core::conf;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -158,12 +159,12 @@ async fn run(
             continue;
         };
         let target = path.clone();
-        let text = match form {
-            Form::Plain => text,
-            Form::Sealed => seal(&text),
+        let bytes = match form {
+            Form::Plain => conf::encode(&text),
+            Form::Sealed => seal(&text).into_bytes(),
         };
         let begun = Instant::now();
-        let written = spawn_blocking(move || write(&target, &text)).await;
+        let written = spawn_blocking(move || write(&target, bytes)).await;
         if begun.elapsed() >= SLOW {
             let millis = begun.elapsed().as_millis();
             warn!(path = %path.display(), %millis, "the disk is slow; elections wait for it");
@@ -194,12 +195,12 @@ async fn run(
 }
 
 /// Replaces the file at `path` so that a crash leaves the old text or the new one.
-pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".tmp");
     let beside = PathBuf::from(beside);
     let mut file = File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes.as_ref())?;
     file.sync_all()?;
     drop(file);
     fs::rename(&beside, path)?;

@@ -3,6 +3,7 @@
 //! Decides what every directive means and what is wrong with a line; touches no file. The text is
 //! kept line by line, so that a rewrite changes only the lines the engine owns.
 
+mod bytes;
 mod directive;
 mod document;
 mod sentinel;
@@ -17,6 +18,7 @@ use std::{
 use duke_resp::split_words;
 use thiserror::Error;
 
+pub use bytes::{decode, encode};
 pub use document::{Document, Owned, quote};
 
 use crate::output::LogLevel;
@@ -32,6 +34,21 @@ pub struct ConfError {
     /// What is wrong, in the stock server's words.
     pub reason: String,
 }
+
+/// A file another one includes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Included {
+    /// Where it is.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// How many files may include one another in a row.
+const INCLUDED_MAX: usize = 16;
+
+/// Reads the files that the argument of an `include` names, or says why they cannot be read.
+pub type Include<'a> = &'a dyn Fn(&str) -> Result<Vec<Included>, String>;
 
 /// Everything a sentinel.conf says.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +90,8 @@ pub struct ServerConf {
     pub pidfile: Option<String>,
     /// Clients served at a time.
     pub clients_max: usize,
+    /// Without a password only clients of this host are served.
+    pub protected: bool,
     /// The password of the user `default`.
     pub requirepass: String,
     /// The rules of every `user` line, after that word.
@@ -94,6 +113,7 @@ impl Default for ServerConf {
             loglevel: LogLevel::Notice,
             pidfile: None,
             clients_max: 10_000,
+            protected: false,
             requirepass: String::new(),
             users: Vec::new(),
             aclfile: None,
@@ -219,34 +239,46 @@ pub fn is_closed(text: &str) -> bool {
 }
 
 impl Conf {
-    /// Reads the file's text and then `added`, the command line's.
+    /// Reads the file's text and then `added`, the command line's; no other file.
+    ///
+    /// # Errors
+    /// The first line that cannot be obeyed.
+    pub fn read(text: &str, added: &[String]) -> Result<Self, ConfError> {
+        let nothing = |_: &str| Err("no file can be included here".to_owned());
+        Self::read_including(text, added, &nothing)
+    }
+
+    /// The same with the files it includes, each obeyed where it is named.
     ///
     /// `sentinel` directives are obeyed in stock's order, wherever they stand: what is said of the
     /// sentinel itself, then the masters, then what is said of these.
     ///
     /// # Errors
     /// The first line that cannot be obeyed.
-    pub fn read(text: &str, added: &[String]) -> Result<Self, ConfError> {
+    pub fn read_including(
+        text: &str,
+        added: &[String],
+        include: Include<'_>,
+    ) -> Result<Self, ConfError> {
         let mut conf = Self {
             document: Document::read(text),
             ..Self::default()
         };
-        let mut passes: [Vec<Line>; 3] = Default::default();
+        let mut lines = Vec::new();
+        gather(&mut lines, text, None, include, 0)?;
         let count = text.lines().count();
-        let file = text.lines().enumerate();
-        let more = added
-            .iter()
-            .enumerate()
-            .map(|(index, line)| (count.saturating_add(index), line.as_str()));
-        for (index, raw) in file.chain(more) {
-            let Some(line) = Line::read(index.saturating_add(1), raw)? else {
+        for (index, raw) in added.iter().enumerate() {
+            let number = count.saturating_add(index).saturating_add(1);
+            let Some(line) = Line::read(number, raw, None)? else {
                 continue;
             };
-            if index >= count
-                && let Some(key) = document::key(raw)
-            {
+            lines.push(line);
+            if let Some(key) = document::key(raw) {
                 conf.added.push((key, raw.to_owned()));
             }
+        }
+        let mut passes: [Vec<Line>; 3] = Default::default();
+        for line in lines {
             if line.name(0) == "sentinel" {
                 if let Some(pass) = passes.get_mut(sentinel::pass(&line.name(1))) {
                     pass.push(line);
@@ -269,7 +301,7 @@ impl Conf {
     /// The first line that names no user or breaks the rules' grammar.
     pub fn read_users(&mut self, text: &str) -> Result<(), ConfError> {
         for (index, raw) in text.lines().enumerate() {
-            let Some(line) = Line::read(index.saturating_add(1), raw)? else {
+            let Some(line) = Line::read(index.saturating_add(1), raw, None)? else {
                 continue;
             };
             if line.name(0) != "user" {
@@ -303,35 +335,73 @@ impl Conf {
     }
 }
 
+/// Collects the directives of a text and of what it includes, in order. `file` is where it stands, if that
+/// is not the file itself.
+fn gather(
+    lines: &mut Vec<Line>,
+    text: &str,
+    file: Option<&str>,
+    include: Include<'_>,
+    depth: usize,
+) -> Result<(), ConfError> {
+    for (index, raw) in text.lines().enumerate() {
+        let Some(line) = Line::read(index.saturating_add(1), raw, file)? else {
+            continue;
+        };
+        if line.name(0) != "include" {
+            // It would stand in the file that is rewritten, too, and be a second one at the next start.
+            if file.is_some() && line.name(0) == "sentinel" && line.name(1) == "monitor" {
+                let reason =
+                    "a master must be named in the file that Duke rewrites, not in one it includes";
+                return Err(line.wrong(reason.to_owned()));
+            }
+            lines.push(line);
+            continue;
+        }
+        let [_, wanted] = line.words.as_slice() else {
+            return Err(line.wrong("wrong number of arguments".to_owned()));
+        };
+        if depth >= INCLUDED_MAX {
+            return Err(line.wrong("the files include each other in circles".to_owned()));
+        }
+        let found = include(wanted).map_err(|reason| line.wrong(reason))?;
+        for Included { path, text } in found {
+            gather(lines, &text, Some(&path), include, depth.saturating_add(1))?;
+        }
+    }
+    Ok(())
+}
+
 /// One directive.
 struct Line {
     number: usize,
+    /// The file it stands in, if that is not the one Duke was started with.
+    file: Option<String>,
     text: String,
     words: Vec<String>,
 }
 
 impl Line {
-    fn read(number: usize, raw: &str) -> Result<Option<Self>, ConfError> {
+    fn read(number: usize, raw: &str, file: Option<&str>) -> Result<Option<Self>, ConfError> {
         let text = raw.trim();
         if text.is_empty() || text.starts_with('#') {
             return Ok(None);
         }
-        let wrong = |reason: &str| ConfError {
-            line: number,
-            text: text.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let words = split_words(text.as_bytes())
-            .map_err(|_| wrong("Unbalanced quotes in configuration line"))?;
-        let words = words
-            .iter()
-            .map(|word| String::from_utf8_lossy(word).into_owned())
-            .collect();
-        Ok(Some(Self {
+        let mut line = Self {
             number,
+            file: file.map(str::to_owned),
             text: text.to_owned(),
-            words,
-        }))
+            words: Vec::new(),
+        };
+        let unbalanced = |_| line.wrong("Unbalanced quotes in configuration line".to_owned());
+        let words = split_words(&encode(text)).map_err(unbalanced)?;
+        let words: Result<_, _> = words
+            .into_iter()
+            .map(|word| String::from_utf8(word.into()))
+            .collect();
+        let foreign = |_| line.wrong("outside of comments Duke takes UTF-8 only".to_owned());
+        line.words = words.map_err(foreign)?;
+        Ok(Some(line))
     }
 
     fn name(&self, index: usize) -> String {
@@ -345,7 +415,10 @@ impl Line {
         ConfError {
             line: self.number,
             text: self.text.clone(),
-            reason,
+            reason: match &self.file {
+                Some(file) => format!("{reason} (in {file})"),
+                None => reason,
+            },
         }
     }
 }

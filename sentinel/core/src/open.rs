@@ -272,11 +272,7 @@ impl Open {
                     self.files.clear();
                 }
             }
-            Input::Joined { client, address } => {
-                let session = Session::new(address, now, self.users.newcomer());
-                self.sessions.insert(client, session);
-                self.joined = self.joined.saturating_add(1);
-            }
+            Input::Joined { client, address } => self.welcome(client, address),
             Input::Left { client } => {
                 self.left(client);
             }

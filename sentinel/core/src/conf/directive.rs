@@ -78,7 +78,6 @@ const IGNORED: &[&str] = &[
     "primaryuser",
     "proc-title-template",
     "propagation-error-behavior",
-    "protected-mode",
     "proto-max-bulk-len",
     "rdb-",
     "rdbchecksum",
@@ -140,6 +139,7 @@ pub(super) fn obey(server: &mut ServerConf, words: &[String]) -> Result<(), Stri
             server.pidfile = Some((*path).to_owned()).filter(|path| !path.is_empty());
         }
         ("maxclients", [value]) => server.clients_max = number(value)?,
+        ("protected-mode", [word]) => server.protected = switch(word)?,
         ("requirepass", [word]) => (*word).clone_into(&mut server.requirepass),
         ("aclfile", [path]) => {
             server.aclfile = Some((*path).to_owned()).filter(|path| !path.is_empty());
@@ -164,6 +164,14 @@ fn is_ignored(name: &str) -> bool {
     IGNORED
         .iter()
         .any(|known| name == *known || (known.ends_with('-') && name.starts_with(known)))
+}
+
+fn switch(word: &str) -> Result<bool, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'".to_owned()),
+    }
 }
 
 fn number<T: FromStr>(word: &str) -> Result<T, String> {

@@ -132,3 +132,55 @@ fn a_file_of_users_holds_nothing_else() {
     assert_eq!(conf.server.users.len(), 1);
     assert_eq!(conf.read_users("\nport 7\n").unwrap_err().line, 2);
 }
+
+fn include(name: &str) -> Result<Vec<Included>, String> {
+    let text = match name {
+        "ports" => "port 7100\nmaxclients 50",
+        "masters" => "\nsentinel monitor lake 10.0.0.1 6379 2",
+        "settings" => "sentinel down-after-milliseconds lake 250\ninclude ports",
+        "circle" => "include circle",
+        _ => return Err("can't open it".to_owned()),
+    };
+    let (path, text) = (format!("/etc/{name}"), text.to_owned());
+    Ok(vec![Included { path, text }])
+}
+
+#[test]
+fn an_included_file_is_obeyed_where_it_is_named() {
+    let monitor = "sentinel monitor lake 10.0.0.1 6379 2";
+    let text = format!("port 7000\n{monitor}\ninclude settings\nmaxclients 60\n");
+    let conf = Conf::read_including(&text, &[], &include).unwrap();
+    assert_eq!((conf.server.port, conf.server.clients_max), (7100, 60));
+    let lake = conf.masters.get("lake").unwrap();
+    assert_eq!(lake.down_after, Duration::from_millis(250));
+    assert_eq!(conf.document.rewrite(&[]), text, "it is not written out");
+}
+
+#[test]
+fn what_cannot_be_included_is_named_with_its_file() {
+    let wrong = |text: &str| Conf::read_including(text, &[], &include).unwrap_err();
+    assert_eq!(wrong("\ninclude nothing").line, 2);
+    let error = wrong("include masters");
+    assert_eq!(error.line, 2);
+    assert!(error.reason.contains("Duke rewrites") && error.reason.ends_with("(in /etc/masters)"));
+    assert!(wrong("include circle").reason.contains("in circles"));
+    assert!(wrong("include a b").reason.contains("wrong number"));
+}
+
+#[test]
+fn comments_may_be_in_any_encoding_and_nothing_else() {
+    let bytes = b"# Gr\xf6\xdfe\nport 7000\n";
+    let conf = Conf::read(&decode(bytes), &[]).unwrap();
+    assert_eq!(conf.server.port, 7000);
+    assert_eq!(encode(&conf.document.rewrite(&[])), bytes);
+    let monitor = b"# \xf6\nsentinel monitor lake 10.0.0.1 6379 2\n";
+    let password = |word: &[u8]| {
+        let line = [b"sentinel auth-pass lake ", word].concat();
+        Conf::read(&decode(&[&monitor[..], &line].concat()), &[])
+    };
+    let known = password("größe".as_bytes()).unwrap();
+    assert_eq!(known.masters["lake"].auth_pass, "größe");
+    let error = password(b"gr\xf6\xdfe").unwrap_err();
+    assert_eq!(error.line, 3);
+    assert!(error.reason.contains("UTF-8"));
+}

@@ -74,7 +74,26 @@ impl Session {
     }
 }
 
+/// What a stranger is told in protected mode. Redis: the first sentence.
+const PROTECTED: &str = "DENIED Redis is running in protected mode because protected mode is enabled and no \
+                         password is set for the default user. Only clients of this host are served. Set \
+                         requirepass, or protected-mode no if the network keeps strangers away.";
+
 impl Open {
+    /// A client connected; in protected mode strangers are turned away.
+    pub(super) fn welcome(&mut self, client: ClientId, address: SocketAddr) {
+        self.joined = self.joined.saturating_add(1);
+        let user = self.users.newcomer();
+        let is_local = address.ip().to_canonical().is_loopback();
+        if self.conf.server.protected && user.is_some() && !is_local {
+            let reply = Frame::error(PROTECTED);
+            self.tell(Output::Answer { client, reply });
+            return self.close(client);
+        }
+        let session = Session::new(address, self.now, user);
+        self.sessions.insert(client, session);
+    }
+
     /// A client sent a command.
     pub(super) fn asked(&mut self, client: ClientId, words: Vec<Bytes>) {
         if self.answer_quickly(client, &words) {

@@ -399,3 +399,25 @@ fn who_wants_no_answers_gets_none() {
     stage.ask("CLIENT REPLY ON");
     assert_eq!(stage.answers(), [Frame::ok()]);
 }
+
+#[test]
+fn strangers_are_turned_away_in_protected_mode_unless_there_is_a_password() {
+    let told = |more: &str, host: &str| {
+        let mut stage = Stage::new(&format!("{LAKE}protected-mode yes\n{more}"));
+        stage.written();
+        let client = ClientId(2);
+        let address = SocketAddr::new(host.parse().unwrap(), 7);
+        stage.tell(Input::Joined { client, address });
+        let told = format!("{:?}", stage.answers());
+        let closed = stage.wanted.contains(&Output::Close { client });
+        assert_eq!(told.contains("DENIED"), closed, "{told}");
+        closed
+    };
+    assert!(told("", "10.0.9.9"));
+    assert!(!told("", "127.0.0.1") && !told("", "::1") && !told("", "::ffff:127.0.0.1"));
+    assert!(!told("requirepass secret\n", "10.0.9.9"));
+    assert!(
+        !told("protected-mode no\n", "10.0.9.9"),
+        "the last one holds"
+    );
+}
