@@ -22,7 +22,7 @@ mod switch;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Open, election::LAPSE, event::Level, master::Master, server::Reconf};
-use crate::time::Time;
+use crate::{mutation::Mutant, time::Time};
 
 /// How long servers may take to say how much they have.
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
@@ -121,6 +121,18 @@ impl Failover {
             | Self::Selecting { .. }
             | Self::Resting { .. }
             | Self::Following { .. } => None,
+        }
+    }
+
+    /// In which epoch the master is to be replaced, if that did not happen yet.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Candidate { epoch, .. }
+            | Self::Selecting { epoch, .. }
+            | Self::HandingOver { epoch, .. }
+            | Self::Resting { epoch, .. }
+            | Self::Promoting { epoch, .. } => Some(*epoch),
+            Self::Idle | Self::Following { .. } => None,
         }
     }
 
@@ -252,7 +264,8 @@ impl Open {
             Level::Notice,
             "+failover-state-send-slaveof-noone",
         );
-        match Self::pause_span(master) {
+        let pause = Self::pause_span(master).filter(|_| !self.mutated(Mutant::PromoteAtOnce));
+        match pause {
             Some(pause) => {
                 let limit = limit.unwrap_or_else(|| self.handover_limit(master));
                 self.hand_over(master, (epoch, target), pause, limit);

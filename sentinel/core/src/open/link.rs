@@ -60,9 +60,11 @@ impl Way {
     fn of(purpose: &Purpose) -> Self {
         match purpose {
             // A hello may tell of a master the disk does not know of yet.
-            Purpose::Hello | Purpose::Nothing | Purpose::Promotion(_) | Purpose::Pause(_) => {
-                Self::Hold
-            }
+            Purpose::Hello
+            | Purpose::Nothing
+            | Purpose::Order
+            | Purpose::Promotion(_)
+            | Purpose::Pause(_) => Self::Hold,
             // What a server says of itself must be asked behind the orders that change it.
             Purpose::Info => Self::Behind,
             Purpose::Opinion(..) | Purpose::Ping => Self::Ahead,
