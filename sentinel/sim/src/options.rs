@@ -196,12 +196,11 @@ impl Options {
     }
 
     /// Whether nothing goes wrong but that a healthy master is to be replaced, by servers that can help and
-    /// Dukes that are quick enough for the time writes may stand still.
+    /// are near enough for the time writes may stand still.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        let least = (8 * self.disk.1).max(24 * self.delay.1);
-        let quick = least < self.down_after * MILLI;
-        self.faults == [Kind::Order] && self.loss == 0 && self.hands_over && quick
+        let near = 24 * self.delay.1 < self.down_after * MILLI;
+        self.faults == [Kind::Order] && self.loss == 0 && self.hands_over && near
     }
 
     /// A healthy group of three Dukes and three nodes in a fast network, where nothing goes wrong.

@@ -82,6 +82,8 @@ struct Watch {
     touched: BTreeMap<Host, u32>,
     /// What nodes said in the present election, and when they were asked.
     witnesses: Vec<(Micros, Witness)>,
+    /// The present master, if this Duke made it one, in an open group.
+    made: Option<SocketAddr>,
     /// Nodes that said what they have, in an open group.
     said: BTreeSet<Host>,
     /// When a node was last told to become master.

@@ -186,7 +186,7 @@ impl Open {
             master.majority().max(master.quorum())
         };
         if votes >= needed && durable && !lapsed {
-            return self.begin_selection(master, epoch);
+            return self.begin_selection(master, epoch, own);
         }
         let all = told().count() >= self.reachable(master).saturating_sub(1);
         if self.now >= until || (all && durable && !master.sentinels.is_empty()) {

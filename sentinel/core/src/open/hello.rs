@@ -261,8 +261,9 @@ impl Open {
     }
 
     /// Two orders of `SENTINEL FAILOVER` at a time, or one beside an election, may make two masters in one
-    /// epoch, and no hello says which is the newer. Whoever finds its own one down goes by the majority:
-    /// it would name the wrong one for ever, and stand for elections that nobody else sees a reason for.
+    /// epoch, and no hello says which is the newer. Whoever finds its own one down goes by the majority, or by
+    /// anybody who names the one that its own one follows: it would name the wrong one for ever, and stand for
+    /// elections that nobody else sees a reason for.
     fn join_majority(&mut self, master: &mut Master) {
         let idle = matches!(master.failover, Failover::Idle | Failover::Candidate { .. });
         if master.server.down.is_none() || !idle {
@@ -276,9 +277,10 @@ impl Open {
             (fresh && epoch == master.config_epoch).then_some(address)
         };
         let all: Vec<Address> = master.sentinels.values().filter_map(named).collect();
+        let own = &master.server;
         let agreed = all.iter().find(|one| {
             let same = all.iter().filter(|other| other.same(one));
-            same.count() >= master.majority()
+            same.count() >= master.majority() || (own.reports_slave && own.follows(one))
         });
         if let Some(to) = agreed.cloned() {
             let ip = self.resolve(&to.host);

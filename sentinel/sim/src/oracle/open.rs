@@ -69,6 +69,11 @@ impl Oracle {
             }
         }
         self.check_master(duke, now, known.as_ref(), &next, nodes, history);
+        let former = known.as_ref().and_then(|known| known.master);
+        let promoted = known.as_ref().and_then(|known| known.target);
+        if former != next.master {
+            self.watches[duke].made = next.master.filter(|master| promoted == Some(*master));
+        }
         let told = known.as_ref().and_then(|known| known.target);
         if next.target != told
             && let Some(target) = next.target
@@ -155,7 +160,11 @@ impl Oracle {
                 }
                 epoch.is_some() && belief.target == Some(to)
             }
-            Order::Follow(master) => belief.master == Some(master) && kept.master == Some(master),
+            // Of a master it made itself the file knows at least that it led.
+            Order::Follow(master) => {
+                let own = self.watches[duke].made == Some(master);
+                belief.master == Some(master) && (own || kept.master == Some(master))
+            }
         };
         if !meant {
             self.fail(format!(

@@ -174,9 +174,12 @@ impl Open {
         }
         let old = master.server.id;
         let waits = master.cause != Cause::Outage && master.server.command.up().is_some();
+        if waits {
+            self.demote(master, &to);
+        }
         self.switch(master, &to, true);
         if waits {
-            self.demote(master, old);
+            self.follows_at_once(master, old);
         }
         let endpoint = self.endpoint(&to);
         self.run_reconfig(master, "leader", &from, &endpoint);

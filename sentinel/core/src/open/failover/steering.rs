@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Between two orders to one server.
-const ORDER_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const ORDER_PERIOD: Duration = Duration::from_secs(1);
 /// How long whoever made the present master may go by that alone.
 const LEADERSHIP: Duration = Duration::from_secs(10);
 

@@ -23,7 +23,7 @@ impl Open {
     pub(crate) fn switch(&mut self, master: &mut Master, to: &Address, led: bool) {
         let now = self.now;
         let by_name = self.conf.sentinel.announce_hostnames;
-        for server in master.servers_mut() {
+        for server in master.servers_mut().filter(|_| !led) {
             // What was ordered in the name of the old one.
             self.withdraw(server);
         }
