@@ -9,7 +9,6 @@ mod event;
 mod failover;
 mod liveness;
 mod member;
-pub(crate) mod mutation;
 mod node;
 mod session;
 #[cfg(test)]
@@ -103,7 +102,7 @@ pub(crate) struct Closed {
     /// When something is to be done next, as of the last input.
     due: Option<Time>,
     #[cfg(feature = "mutation")]
-    pub(crate) mutant: Option<mutation::Mutant>,
+    pub(crate) mutant: Option<crate::Mutant>,
 }
 
 impl Closed {

@@ -7,7 +7,7 @@ use crate::{
     closed::{Closed, config::Settings, durable::Durable, view::View},
     conf::Conf,
     input::Input,
-    open::Open,
+    open::{Open, view::OpenView},
     output::Output,
     secret::Secrets,
     time::Time,
@@ -54,12 +54,22 @@ impl Engine {
         }
     }
 
-    /// Breaks a rule of closed groups from now on.
+    /// What a Duke of open groups holds true now of the master of this name, if it watches one; none for a
+    /// closed one.
+    #[must_use]
+    pub fn view_of(&self, master: &str) -> Option<OpenView<'_>> {
+        match &self.0 {
+            Rules::Closed(_) => None,
+            Rules::Open(open) => open.view(master),
+        }
+    }
+
+    /// Breaks a rule from now on.
     #[cfg(feature = "mutation")]
     pub fn mutate(&mut self, mutant: crate::Mutant) {
         match &mut self.0 {
             Rules::Closed(closed) => closed.mutate(mutant),
-            Rules::Open(_) => {}
+            Rules::Open(open) => open.mutate(mutant),
         }
     }
 

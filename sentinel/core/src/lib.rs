@@ -43,6 +43,7 @@ pub mod conf;
 mod engine;
 mod info;
 mod link;
+mod mutation;
 mod open;
 mod outbox;
 mod pattern;
@@ -54,12 +55,13 @@ use boundary::{id, input, output, secret, time};
 pub use closed::{
     config,
     durable::{Durable, DurableError, Member},
-    mutation::Mutant,
     view::View,
 };
 pub use engine::Engine;
 pub use id::{ClientId, LinkId, RequestId, ScriptId};
 pub use input::{Input, LinkError, ScriptEnd};
+pub use mutation::Mutant;
+pub use open::view::OpenView;
 pub use output::{LogLevel, Output};
 pub use secret::Secrets;
 pub use time::Time;

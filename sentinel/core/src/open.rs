@@ -22,6 +22,7 @@ mod script;
 mod server;
 mod session;
 mod timer;
+pub(crate) mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -154,6 +155,8 @@ pub(crate) struct Open {
     rng: ChaCha8Rng,
     outbox: Outbox,
     numbers: u64,
+    #[cfg(feature = "mutation")]
+    pub(crate) mutant: Option<crate::Mutant>,
 }
 
 impl Open {
@@ -196,6 +199,8 @@ impl Open {
             rng,
             outbox: Outbox::default(),
             numbers: 0,
+            #[cfg(feature = "mutation")]
+            mutant: None,
         };
         open.begin();
         open
@@ -349,6 +354,7 @@ impl Open {
             for peer in self.peers.values_mut() {
                 peer.wire.forgive(now, late);
             }
+            self.withdraw_all();
         }
     }
 

@@ -6,10 +6,10 @@
 //! look silent to this Duke, nor this Duke to them. On one connection only what depends on nothing
 //! else there, as PING does, overtakes what waits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
-    id::{ClientId, LinkId},
+    id::{ClientId, LinkId, RequestId},
     output::Output,
 };
 
@@ -70,6 +70,27 @@ impl Outbox {
     /// Whether states wait because an earlier one is still being written.
     pub(crate) fn set_writing(&mut self, writing: bool) {
         self.writing = writing;
+    }
+
+    /// Takes back every request of these that has not left; says which.
+    pub(crate) fn withdraw(&mut self, requests: &BTreeSet<RequestId>) -> BTreeSet<RequestId> {
+        let waiting = |output: &Output| {
+            let Output::Request { request, .. } = output else {
+                return None;
+            };
+            Some(*request).filter(|id| requests.contains(id))
+        };
+        let (withdrawn, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(_, output)| waiting(output).is_some());
+        self.held = held;
+        for (_, output) in &withdrawn {
+            self.leave(output);
+        }
+        withdrawn
+            .iter()
+            .filter_map(|(_, output)| waiting(output))
+            .collect()
     }
 
     /// How much waits for the disk.
@@ -149,7 +170,6 @@ mod tests {
     use duke_resp::Frame;
 
     use super::*;
-    use crate::id::RequestId;
 
     fn request(link: u64, request: u64) -> Output {
         Output::Request {
@@ -199,6 +219,22 @@ mod tests {
         outbox.acknowledge(1);
         assert_eq!(outbox.next(), Some(request(7, 1)));
         assert_eq!(outbox.next(), Some(request(7, 2)));
+    }
+
+    #[test]
+    fn what_was_withdrawn_does_not_leave_and_nothing_waits_behind_it() {
+        let mut outbox = Outbox::default();
+        outbox.persist("state".into());
+        outbox.hold(request(7, 1));
+        outbox.hold(request(8, 2));
+        let both = BTreeSet::from([RequestId(1), RequestId(9)]);
+        assert_eq!(outbox.withdraw(&both), BTreeSet::from([RequestId(1)]));
+        outbox.free(request(7, 3));
+        assert_eq!(outbox.next(), Some(request(7, 3)));
+        assert!(matches!(outbox.next(), Some(Output::Persist { .. })));
+        outbox.acknowledge(1);
+        assert_eq!(outbox.next(), Some(request(8, 2)));
+        assert_eq!(outbox.next(), None);
     }
 
     #[test]

@@ -84,6 +84,16 @@ impl History {
         self.branches.iter().map(count).sum()
     }
 
+    /// Acknowledged writes that were given up, whoever holds them.
+    #[must_use]
+    pub(crate) fn given_up(&self) -> usize {
+        let count = |origin: &Origin| {
+            let ends = origin.acknowledged.iter();
+            ends.filter(|end| origin.is_excused(**end)).count()
+        };
+        self.branches.iter().map(count).sum()
+    }
+
     /// Whether somebody at `witness` holds an acknowledged write, not given up before, that somebody
     /// at `place` lacks; says which.
     #[must_use]

@@ -24,7 +24,7 @@ mod world;
 
 pub use fault::{Fault, Kind};
 pub use mutant::Mutation;
-pub use options::Options;
+pub use options::{Group, Options};
 pub use queue::{MILLI, Micros, SECOND};
 pub use run::{Verdict, run};
 pub use server::Persistence;

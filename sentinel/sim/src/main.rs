@@ -14,8 +14,8 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use clap::{Parser, Subcommand};
-use duke_sim::{Mutation, Options, SECOND, Verdict, World, run};
+use clap::{Args, Parser, Subcommand};
+use duke_sim::{Group, Mutation, Options, SECOND, Verdict, World, run};
 
 /// A deterministic world around Duke's engine.
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ enum Verb {
         /// Only the verdict.
         #[arg(long)]
         quiet: bool,
+        #[command(flatten)]
+        kind: Kind,
     },
     /// Runs many seeds.
     Swarm {
@@ -53,6 +55,8 @@ enum Verb {
         /// A rule to break on purpose.
         #[arg(long)]
         mutant: Option<Mutation>,
+        #[command(flatten)]
+        kind: Kind,
     },
     /// Runs every schedule of small worlds up to a bound.
     Enumerate(enumerate::Enumerate),
@@ -64,13 +68,42 @@ enum Verb {
         /// Only this one.
         #[arg(long)]
         mutant: Option<Mutation>,
+        #[command(flatten)]
+        kind: Kind,
     },
     /// Measures how much faster than real time a healthy group is simulated.
     Bench {
         /// For how many virtual seconds.
         #[arg(long, default_value_t = 3_600)]
         seconds: u64,
+        #[command(flatten)]
+        kind: Kind,
     },
+}
+
+/// What kind of group is simulated.
+#[derive(Args, Clone, Copy, Debug)]
+struct Kind {
+    /// An open group, as stock Sentinels form it, instead of a closed one.
+    #[arg(long)]
+    open: bool,
+}
+
+impl Kind {
+    fn group(self) -> Group {
+        if self.open {
+            Group::Open
+        } else {
+            Group::Closed
+        }
+    }
+
+    fn options(self, seed: u64, mutation: Option<Mutation>) -> Options {
+        Options {
+            mutation,
+            ..Options::of(self.group(), seed)
+        }
+    }
 }
 
 fn seed(word: &str) -> Result<u64, std::num::ParseIntError> {
@@ -84,31 +117,31 @@ fn main() -> Result<ExitCode> {
             seed,
             mutant,
             quiet,
-        } => one(seed, mutant, quiet),
+            kind,
+        } => one(&kind.options(seed, mutant), quiet),
         Verb::Swarm {
             seeds,
             from,
             threads,
             mutant,
+            kind,
         } => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            swarm(from, seeds, threads.unwrap_or(cores).max(1), mutant)
+            let options = |seed| kind.options(seed, mutant);
+            swarm(from, seeds, threads.unwrap_or(cores).max(1), options)
         }
         Verb::Enumerate(enumerate) => enumerate.run(),
-        Verb::Mutants { seeds, mutant } => mutants(seeds, mutant),
-        Verb::Bench { seconds } => bench(seconds),
+        Verb::Mutants {
+            seeds,
+            mutant,
+            kind,
+        } => mutants(seeds, mutant, kind),
+        Verb::Bench { seconds, kind } => bench(seconds, kind.group()),
     }
 }
 
-fn options(seed: u64, mutation: Option<Mutation>) -> Options {
-    Options {
-        mutation,
-        ..Options::swarm(seed)
-    }
-}
-
-fn one(seed: u64, mutant: Option<Mutation>, quiet: bool) -> Result<ExitCode> {
-    let verdict = run(&options(seed, mutant), !quiet);
+fn one(options: &Options, quiet: bool) -> Result<ExitCode> {
+    let verdict = run(options, !quiet);
     let mut out = io::stdout().lock();
     write!(out, "{}", verdict.log)?;
     writeln!(out, "{verdict}")?;
@@ -152,13 +185,18 @@ impl Tally {
     }
 }
 
-fn swarm(from: u64, seeds: u64, threads: usize, mutant: Option<Mutation>) -> Result<ExitCode> {
+fn swarm(
+    from: u64,
+    seeds: u64,
+    threads: usize,
+    options: impl Fn(u64) -> Options + Sync,
+) -> Result<ExitCode> {
     let begin = clock();
     let next = AtomicU64::new(from);
     let tally = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| work(&next, from + seeds, mutant, &tally)))
+            .map(|_| scope.spawn(|| work(&next, from + seeds, &options, &tally)))
             .collect();
         workers.into_iter().try_for_each(|worker| {
             worker
@@ -189,13 +227,18 @@ fn swarm(from: u64, seeds: u64, threads: usize, mutant: Option<Mutation>) -> Res
     Ok(code(tally.failed == 0))
 }
 
-fn work(next: &AtomicU64, end: u64, mutant: Option<Mutation>, tally: &Mutex<Tally>) -> Result<()> {
+fn work(
+    next: &AtomicU64,
+    end: u64,
+    options: impl Fn(u64) -> Options,
+    tally: &Mutex<Tally>,
+) -> Result<()> {
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= end {
             return Ok(());
         }
-        let verdict = run(&options(seed, mutant), false);
+        let verdict = run(&options(seed), false);
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.add(&verdict);
         let done = tally.passed + tally.failed;
@@ -209,15 +252,15 @@ fn work(next: &AtomicU64, end: u64, mutant: Option<Mutation>, tally: &Mutex<Tall
     }
 }
 
-fn mutants(seeds: u64, only: Option<Mutation>) -> Result<ExitCode> {
+fn mutants(seeds: u64, only: Option<Mutation>, kind: Kind) -> Result<ExitCode> {
     let mut all = true;
     let mut out = io::stdout().lock();
-    for mutation in Mutation::ALL {
+    for &mutation in Mutation::of(kind.group()) {
         if only.is_some_and(|only| only != mutation) {
             continue;
         }
         let caught = (0..seeds)
-            .map(|seed| run(&options(seed, Some(mutation)), false))
+            .map(|seed| run(&kind.options(seed, Some(mutation)), false))
             .find_map(|verdict| Some((verdict.options.seed, verdict.broken?)));
         if let Some((seed, broken)) = caught {
             writeln!(out, "{mutation}: caught by seed {seed}: {broken}")?;
@@ -229,21 +272,26 @@ fn mutants(seeds: u64, only: Option<Mutation>) -> Result<ExitCode> {
     Ok(code(all))
 }
 
-fn bench(seconds: u64) -> Result<ExitCode> {
+fn bench(seconds: u64, group: Group) -> Result<ExitCode> {
+    // Dukes of an open group look for replicas each ten seconds.
+    let first = match group {
+        Group::Closed => 5 * SECOND,
+        Group::Open => 30 * SECOND,
+    };
     let mut out = io::stdout().lock();
     for writes in [0, 10] {
-        let mut world = World::new(Options::at_rest(writes), false);
-        world.run_until(5 * SECOND);
+        let mut world = World::new(Options::at_rest(group, writes), false);
+        world.run_until(first);
         if let Some(why) = world.unsettled() {
             return Err(anyhow!("the healthy group has not settled: {why}"));
         }
-        let (begin, first) = (clock(), world.events);
-        world.run_until((5 + seconds) * SECOND);
+        let (begin, before) = (clock(), world.events);
+        world.run_until(first + seconds * SECOND);
         let took = begin.elapsed().max(Duration::from_micros(1));
         if let Some(why) = world.unsettled() {
             return Err(anyhow!("the healthy group did not stay settled: {why}"));
         }
-        let events = world.events - first;
+        let events = world.events - before;
         let span = Duration::from_secs(seconds).as_secs_f64();
         writeln!(
             out,

@@ -1,8 +1,10 @@
 //! Rules that can be broken on purpose: those of the engine, and those its driver has to keep.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use duke_core::Mutant;
+
+use crate::options::Group;
 
 /// A broken rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,8 +18,8 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
+    /// Those of a closed group.
+    pub const CLOSED: [Self; 15] = [
         Self::AcknowledgeEarly,
         Self::ForgetEpochs,
         Self::Engine(Mutant::BelieveAbsurdEpochs),
@@ -34,6 +36,30 @@ impl Mutation {
         Self::Engine(Mutant::VoteTwice),
         Self::Engine(Mutant::VoteWithoutMemory),
     ];
+
+    /// Those of an open group.
+    pub const OPEN: [Self; 11] = [
+        Self::AcknowledgeEarly,
+        Self::ForgetEpochs,
+        Self::Engine(Mutant::HearOlderMasters),
+        Self::Engine(Mutant::LeadWithoutMajority),
+        Self::Engine(Mutant::LeaveFormerMasters),
+        Self::Engine(Mutant::NameEarly),
+        Self::Engine(Mutant::PromoteAtOnce),
+        Self::Engine(Mutant::PromoteLowest),
+        Self::Engine(Mutant::StandAgainInEpoch),
+        Self::Engine(Mutant::VoteEarly),
+        Self::Engine(Mutant::VoteTwice),
+    ];
+
+    /// Those of such a group.
+    #[must_use]
+    pub const fn of(group: Group) -> &'static [Self] {
+        match group {
+            Group::Closed => &Self::CLOSED,
+            Group::Open => &Self::OPEN,
+        }
+    }
 }
 
 impl fmt::Display for Mutation {
@@ -49,11 +75,12 @@ impl FromStr for Mutation {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
+        let all = || Self::CLOSED.into_iter().chain(Self::OPEN);
+        all()
             .find(|mutation| mutation.to_string() == name)
             .ok_or_else(|| {
-                let names: Vec<String> = Self::ALL.iter().map(ToString::to_string).collect();
+                let names: BTreeSet<String> = all().map(|mutation| mutation.to_string()).collect();
+                let names: Vec<String> = names.into_iter().collect();
                 format!("there is no '{name}'; there are {}", names.join(", "))
             })
     }

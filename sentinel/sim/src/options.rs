@@ -14,11 +14,23 @@ use crate::{
     server::Persistence,
 };
 
+/// Which of Duke's two sets of rules a group goes by.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Group {
+    /// An operator tells the Dukes who belongs to it.
+    #[default]
+    Closed,
+    /// The Dukes find each other and the servers, as stock Sentinels do.
+    Open,
+}
+
 /// Everything a run is made from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
     /// Of all randomness.
     pub seed: u64,
+    /// What kind of group it is.
+    pub group: Group,
     /// Dukes of the group.
     pub dukes: usize,
     /// Data nodes.
@@ -53,6 +65,10 @@ pub struct Options {
     pub replication_timeout: Micros,
     /// How servers keep their data.
     pub persistence: Persistence,
+    /// Whether servers can hold their clients' writes, as they can since Redis 6.2. Only open groups ask.
+    pub hands_over: bool,
+    /// Whether servers want a password of the Dukes of an open group.
+    pub password: bool,
     /// Kinds of faults that happen.
     pub faults: Vec<Kind>,
     /// The mean pause between two faults.
@@ -98,6 +114,7 @@ impl Options {
         }
         Self {
             seed,
+            group: Group::Closed,
             dukes,
             nodes,
             quorum,
@@ -123,6 +140,8 @@ impl Options {
                     Persistence::Nothing,
                 ],
             ),
+            hands_over: true,
+            password: false,
             faults,
             fault_pause: pick(&mut rng, &[200 * MILLI, 800 * MILLI, 3 * SECOND]),
             aim: pick(&mut rng, &[0, 30, 60]),
@@ -132,10 +151,63 @@ impl Options {
         }
     }
 
+    /// What `seed` stands for with an open group. Nothing is tried of which stock Sentinel's protocol promises
+    /// nothing: a sentinel that loses its file, and strangers that speak its language.
+    #[must_use]
+    pub fn open(seed: u64) -> Self {
+        let base = Self::swarm(seed);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0be4);
+        let dukes = pick(&mut rng, &[3, 3, 3, 5]);
+        let quorum = if rng.random_bool(0.7) {
+            dukes / 2 + 1
+        } else {
+            rng.random_range(1..=dukes)
+        };
+        let slowest = base.delay.1;
+        let down_after = pick(&mut rng, &[300, 1_000, 1_000, 3_000]).max(6 * slowest / MILLI);
+        let mut faults = base.faults.clone();
+        faults.retain(|kind| !matches!(kind, Kind::WipeDuke | Kind::Stranger));
+        let calm = rng.random_bool(0.1);
+        if calm || faults.is_empty() {
+            faults = vec![Kind::Order];
+        }
+        Self {
+            group: Group::Open,
+            dukes,
+            nodes: base.nodes.max(2),
+            quorum,
+            down_after,
+            loss: if calm { 0 } else { base.loss },
+            hands_over: rng.random_bool(0.8),
+            password: rng.random_bool(0.3),
+            core: base.core && faults != [Kind::Order],
+            faults,
+            ..base
+        }
+    }
+
+    /// What `seed` stands for with such a group.
+    #[must_use]
+    pub fn of(group: Group, seed: u64) -> Self {
+        match group {
+            Group::Closed => Self::swarm(seed),
+            Group::Open => Self::open(seed),
+        }
+    }
+
+    /// Whether nothing goes wrong but that a healthy master is to be replaced, by servers that can help and
+    /// are near enough for the time writes may stand still.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        let near = 24 * self.delay.1 < self.down_after * MILLI;
+        self.faults == [Kind::Order] && self.loss == 0 && self.hands_over && near
+    }
+
     /// A healthy group of three Dukes and three nodes in a fast network, where nothing goes wrong.
     #[must_use]
-    pub fn at_rest(writes_per_second: u64) -> Self {
+    pub fn at_rest(group: Group, writes_per_second: u64) -> Self {
         Self {
+            group,
             dukes: 3,
             nodes: 3,
             quorum: 2,
@@ -176,7 +248,7 @@ impl Options {
             replication_timeout: 3 * SECOND,
             persistence: Persistence::Log,
             chaos: 2_500 * MILLI,
-            ..Self::at_rest(1)
+            ..Self::at_rest(Group::Closed, 1)
         }
     }
 
@@ -196,10 +268,11 @@ impl fmt::Display for Options {
         let millis = |(least, most): (Micros, Micros)| format!("{least}-{most}us");
         write!(
             f,
-            "seed={:#x} dukes={} nodes={} quorum={} down-after={}ms failover-timeout={}ms parallel-syncs={} \
+            "seed={:#x} group={:?} dukes={} nodes={} quorum={} down-after={}ms failover-timeout={}ms parallel-syncs={} \
              delay={} loss={}/1000 disk={} drift={}/1000 clients={} write-pause={}ms min-replicas={} copying={}ms \
-             loading={}ms replication-timeout={}s persistence={:?} faults={:?} fault-pause={}ms aim={}% chaos={}s core={}",
+             loading={}ms replication-timeout={}s persistence={:?} hands-over={} password={} faults={:?} fault-pause={}ms aim={}% chaos={}s core={}",
             self.seed,
+            self.group,
             self.dukes,
             self.nodes,
             self.quorum,
@@ -217,6 +290,8 @@ impl fmt::Display for Options {
             self.loading / MILLI,
             self.replication_timeout / SECOND,
             self.persistence,
+            self.hands_over,
+            self.password,
             self.faults,
             self.fault_pause / MILLI,
             self.aim,

@@ -4,6 +4,8 @@
 //! remembers across crashes what a Duke may have forgotten. Each file below `oracle/` holds one
 //! promise:
 //!
+//! Of closed groups:
+//!
 //! - [`vote`]: one leader in an epoch; a vote is given once, by a member with memory, to a member,
 //!   and is on disk before it is said; a leader has a majority of such votes.
 //! - [`belief`]: what a Duke believes never goes back; one master in an epoch, made by whoever was
@@ -12,8 +14,16 @@
 //!   the same election, holds. [`crate::history`] says which losses asynchronous replication permits.
 //! - [`order`]: orders in a master's name are given only while a majority is known to believe in it;
 //!   nothing is said of which the disk does not know; strangers change nothing.
+//!
+//! Of open ones the same about votes and what is believed, but only what stock's protocol can promise:
+//!
+//! - [`open`]: epochs never go back, neither in the file nor over a crash; whoever promotes was elected, or told
+//!   to; orders and names are of masters the file knows.
+//! - [`claim`]: nobody who answered in the same election has a better claim, as stock sees it, than who is promoted.
 
 mod belief;
+mod claim;
+mod open;
 mod order;
 mod promotion;
 mod vote;
@@ -23,13 +33,15 @@ use std::{
     net::SocketAddr,
 };
 
-use duke_core::{Durable, View};
+use duke_core::View;
 
+use self::open::Floor;
 pub(crate) use self::order::Order;
 use crate::{
+    disk::Kept,
     history::History,
     network::Host,
-    options::Options,
+    options::{Group, Options},
     queue::{MILLI, Micros},
     server::{Server, Witness},
 };
@@ -70,6 +82,10 @@ struct Watch {
     touched: BTreeMap<Host, u32>,
     /// What nodes said in the present election, and when they were asked.
     witnesses: Vec<(Micros, Witness)>,
+    /// The present master, if this Duke made it one, in an open group.
+    made: Option<SocketAddr>,
+    /// Nodes that said what they have, in an open group.
+    said: BTreeSet<Host>,
     /// When a node was last told to become master.
     targets: BTreeMap<Host, Micros>,
     /// When it came to believe in its master.
@@ -103,6 +119,8 @@ pub(crate) struct Oracle {
     majority: usize,
     /// How long a node that was asked can certainly not be found down.
     trust: Micros,
+    /// How long a replica that is to be promoted may have been out of touch, in an open group.
+    apart_max: Micros,
     watches: Vec<Watch>,
     /// Who was made master in which epoch.
     masters: BTreeMap<Epoch, SocketAddr>,
@@ -114,6 +132,10 @@ pub(crate) struct Oracle {
     seeds: BTreeSet<Epoch>,
     /// The Duke the operator is speaking to about one.
     being_seeded: Option<usize>,
+    /// What each Duke's file said at most, in an open group.
+    floors: Vec<Floor>,
+    /// The newest master any file knew, and the epoch it was made in, in an open group.
+    written: Option<(u64, SocketAddr)>,
     /// Names of everybody who ever was a member.
     members: BTreeSet<String>,
     /// Acknowledged writes that were lost as asynchronous replication permits.
@@ -125,8 +147,14 @@ impl Oracle {
         Self {
             broken: None,
             remark: None,
-            majority: options.majority(),
+            majority: match options.group {
+                Group::Closed => options.majority(),
+                Group::Open => options.majority().max(options.quorum),
+            },
             trust: options.down_after * MILLI * 4 / 5,
+            apart_max: 10 * options.down_after * MILLI * 4 / 5,
+            floors: vec![Floor::default(); options.dukes],
+            written: None,
             watches: (0..options.dukes).map(|_| Watch::default()).collect(),
             masters: BTreeMap::new(),
             leaders: BTreeMap::new(),
@@ -158,11 +186,10 @@ impl Oracle {
         self.masters.len().saturating_sub(1)
     }
 
-    /// A Duke starts with what its disk kept.
-    pub(crate) fn started(&mut self, duke: usize, kept: Option<&Durable>) {
-        let members = kept.map(|kept| kept.members.keys().cloned().collect());
+    /// A Duke of a closed group starts, and knows these members.
+    pub(crate) fn started(&mut self, duke: usize, members: BTreeSet<String>) {
         self.watches[duke] = Watch {
-            members: members.unwrap_or_default(),
+            members,
             ..Watch::default()
         };
     }
@@ -200,7 +227,7 @@ impl Oracle {
         duke: usize,
         now: Micros,
         view: View<'_>,
-        kept: Option<&Durable>,
+        kept: Option<&Kept>,
         nodes: &[Server],
         history: &mut History,
     ) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    options::Options,
+    options::{Group, Options},
     queue::{MILLI, Micros, SECOND},
     world::World,
 };
@@ -62,7 +62,11 @@ pub(crate) fn conclude(mut world: World, mut broken: Option<String>, rest: Micro
         broken = settle(&mut world, PEACE, rest).err();
         settling = world.now.saturating_sub(peace + rest);
     }
-    let broken = broken.or_else(|| world.check_writes());
+    let broken = broken.or_else(|| world.check_writes()).or_else(|| {
+        let lost = world.history.given_up();
+        let calm = world.options.group == Group::Open && world.options.is_calm() && lost > 0;
+        calm.then(|| format!("{lost} acknowledged writes were lost although nothing went wrong"))
+    });
     Verdict {
         options: world.options.clone(),
         broken,
@@ -123,10 +127,14 @@ impl fmt::Display for Verdict {
                 .mutation
                 .map(|mutation| format!(" --mutant {mutation}"))
                 .unwrap_or_default();
+            let open = match options.group {
+                Group::Closed => "",
+                Group::Open => " --open",
+            };
             return write!(
                 f,
                 "seed {seed:#x}: {broken}\n  options: {options}\n  \
-                 again: cargo run --release -p duke-sim -- seed {seed:#x}{mutation}"
+                 again: cargo run --release -p duke-sim -- seed {seed:#x}{open}{mutation}"
             );
         }
         write!(

@@ -7,6 +7,7 @@
 //! back far enough.
 
 mod info;
+mod open;
 
 use std::net::SocketAddr;
 
@@ -15,8 +16,11 @@ use duke_resp::{Bytes, Frame};
 use crate::{
     history::{History, Place},
     network::{ConnectionId, Host},
+    options::Group,
     queue::{Micros, SECOND},
 };
+
+pub(crate) use self::open::{Open, Postponed};
 
 /// Whom a server follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +54,8 @@ pub(crate) enum Link {
 pub(crate) struct Follower {
     /// Its connection.
     pub(crate) connection: ConnectionId,
+    /// Where it listens itself.
+    pub(crate) address: SocketAddr,
     /// Whether it is past its copy and gets the stream.
     pub(crate) online: bool,
     /// When it was last heard of.
@@ -72,6 +78,8 @@ pub enum Persistence {
 pub(crate) struct Witness {
     /// The server.
     pub(crate) node: Host,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     /// Which of its processes.
     pub(crate) life: u32,
     /// Where its data ends.
@@ -80,6 +88,10 @@ pub(crate) struct Witness {
     pub(crate) follows: Option<(SocketAddr, bool)>,
     /// Whether it has been in touch with the master it follows, and is not being given a copy.
     pub(crate) synced: bool,
+    /// Whether it says that it has no whole data set.
+    pub(crate) unsynced: bool,
+    /// Since when it says that it has been out of touch, if it does.
+    pub(crate) apart_since: Option<Micros>,
     /// Whether it reads its data in.
     pub(crate) loading: bool,
     /// Its priority.
@@ -104,6 +116,19 @@ pub(crate) struct Effect {
     pub(crate) kills: bool,
     /// Its role changed.
     pub(crate) change: Option<Change>,
+    /// What else comes of it.
+    pub(crate) consequence: Option<Consequence>,
+}
+
+/// What a command of an open group's Duke brought about besides.
+#[derive(Clone, Debug)]
+pub(crate) enum Consequence {
+    /// This is said on the channel of hellos.
+    Publish(Bytes),
+    /// Clients' writes wait until then.
+    Pause(Micros),
+    /// They wait no longer.
+    Resume,
 }
 
 /// How a replica may be brought up to date.
@@ -156,6 +181,8 @@ pub(crate) struct Server {
     pub(crate) withholds: bool,
     /// When it was last heard of its master.
     pub(crate) heard: Micros,
+    /// What is different in an open group.
+    pub(crate) open: Open,
     queued: Vec<(ConnectionId, Vec<Vec<Bytes>>)>,
     /// The last INFO, as long as it holds.
     info: Option<Bytes>,
@@ -197,13 +224,14 @@ impl Server {
             followers: Vec::new(),
             withholds: false,
             heard: 0,
+            open: Open::default(),
             queued: Vec::new(),
             info: None,
         }
     }
 
-    /// Starts the process again; `emptied` if its disk was lost meanwhile. Servers always start
-    /// following nothing.
+    /// Starts the process again; `emptied` if its data was lost meanwhile. Servers of a closed group always
+    /// start following nothing; those of an open one as their configuration says.
     pub(crate) fn start(&mut self, now: Micros, emptied: bool, history: &mut History) {
         self.alive = true;
         self.life += 1;
@@ -233,6 +261,9 @@ impl Server {
         self.synced = false;
         self.queued.clear();
         self.followers.clear();
+        if self.open.group == Group::Open {
+            self.take_written_role(now, kept, history);
+        }
         self.changed();
     }
 
@@ -256,18 +287,34 @@ impl Server {
     /// What it holds, and says it does.
     #[must_use]
     pub(crate) fn witness(&self) -> Witness {
-        let follows = match self.role {
-            Role::Master => None,
-            Role::Replica { master, link } => Some((master, matches!(link, Link::Up(_)))),
+        let (follows, apart_since, unsynced) = match self.role {
+            Role::Master => (None, None, false),
+            Role::Replica { master, link } => {
+                let up = matches!(link, Link::Up(_));
+                let since = match link {
+                    Link::Down(since) => Some(since),
+                    Link::Connecting(_) | Link::Copying(_) | Link::Up(_) => None,
+                };
+                let copying = matches!(link, Link::Copying(_));
+                let unsynced = copying || (!up && !self.synced);
+                (Some((master, up)), since, unsynced)
+            }
         };
         Witness {
             node: self.host,
+            address: self.address,
+            unsynced,
+            apart_since,
             life: self.life,
             place: self.place,
             follows,
             synced: self.synced,
             loading: self.loading,
-            priority: self.priority,
+            priority: match self.role {
+                // A master does not tell; whoever reads its INFO takes the usual one.
+                Role::Master => 100,
+                Role::Replica { .. } => self.priority,
+            },
         }
     }
 
@@ -407,10 +454,10 @@ impl Server {
                 None => Effect::plain(Frame::error("ERR EXEC without MULTI")),
             },
             b"REPLICAOF" => self.replicate(now, words, history),
+            _ if self.open.group == Group::Open => self.take_open(now, from, words, history),
             b"CLIENT" if words.get(1).is_some_and(|word| &word[..] == b"KILL") => Effect {
-                reply: Frame::Integer(0),
                 kills: true,
-                change: None,
+                ..Effect::plain(Frame::Integer(0))
             },
             b"AUTH" | b"CLIENT" => Effect::plain(Frame::ok()),
             other => panic!(
@@ -433,6 +480,7 @@ impl Server {
             let effect = self.take(now, from, words, history);
             whole.kills |= effect.kills;
             whole.change = effect.change.or(whole.change);
+            whole.consequence = effect.consequence.or(whole.consequence);
             replies.push(effect.reply);
         }
         whole.reply = Frame::Array(replies);
@@ -460,15 +508,15 @@ impl Server {
             }
         };
         Effect {
-            reply: Frame::ok(),
-            kills: false,
             change,
+            ..Effect::plain(Frame::ok())
         }
     }
 
     /// A connection is gone, and what was queued on it.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
         self.queued.retain(|(id, _)| *id != connection);
+        self.open.forget(connection);
         self.followers
             .retain(|follower| follower.connection != connection);
     }
@@ -480,6 +528,7 @@ impl Effect {
             reply,
             kills: false,
             change: None,
+            consequence: None,
         }
     }
 }

@@ -4,10 +4,12 @@
 //! model servers, clients and the operator do, each in a file of its own below `world/`. After each
 //! event the oracle has looked at whatever the event could have changed.
 
+mod channel;
 mod choice;
 mod client;
 mod duke;
 mod node;
+mod open;
 mod operator;
 mod peace;
 mod replication;
@@ -47,6 +49,10 @@ pub(crate) enum Message {
     Copy(Place),
     /// The stream went on.
     Stream(Place),
+    /// A hello went through the stream, too.
+    Relay(Bytes),
+    /// A hello, to whoever listens to a server's channel.
+    Push(Bytes),
     /// A replica is still there.
     Acknowledge,
     /// A client's write.
@@ -68,6 +74,11 @@ pub(crate) enum Event {
     },
     /// A server's once-a-second work.
     Cron {
+        node: usize,
+        life: u32,
+    },
+    /// A server may hold its clients' writes no longer.
+    Resume {
         node: usize,
         life: u32,
     },
@@ -188,6 +199,9 @@ impl World {
     }
 
     fn begin(&mut self) {
+        if self.is_open() {
+            self.open_servers();
+        }
         for duke in 0..self.options.dukes {
             self.draw_drift(duke);
             self.boot(duke);
@@ -200,7 +214,9 @@ impl World {
             let first = 200 * MILLI + self.rng.random_range(0..self.options.write_pause);
             self.queue.push(first, Event::Client { client, turn: 0 });
         }
-        self.queue.push(MILLI, Event::Operate);
+        if !self.is_open() {
+            self.queue.push(MILLI, Event::Operate);
+        }
     }
 
     /// Lets everything happen that happens before `end`, or until an invariant is broken.
@@ -260,6 +276,7 @@ impl World {
             Event::Network(passage) => self.pass(passage),
             Event::Written { duke, life } => self.written(duke, life),
             Event::Cron { node, life } => self.cron(node, life),
+            Event::Resume { node, life } => self.pause_ends(node, life),
             Event::Loaded { node, life } => self.loaded(node, life),
             Event::Copied {
                 node,

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use crate::{
-    closed::{Closed, failover::Failover, member::Peer, mutation::Mutant},
+    closed::{Closed, failover::Failover, member::Peer},
+    mutation::Mutant,
     time::Time,
 };
 

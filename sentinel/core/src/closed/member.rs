@@ -6,8 +6,9 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, mutation::Mutant},
+    closed::Closed,
     link::{Purpose, Wire},
+    mutation::Mutant,
     output::Output,
     time::Time,
 };

@@ -12,7 +12,7 @@ use super::{
     failover::{Cause, Failover},
     master::Master,
 };
-use crate::time::Time;
+use crate::{mutation::Mutant, time::Time};
 
 /// Dukes that see the same death begin one after the other, so that one of them usually wins.
 const RANK_DELAY: Duration = Duration::from_millis(15);
@@ -117,7 +117,8 @@ impl Open {
 
     /// A new epoch, and the failover that begins in it.
     pub(super) fn next_epoch(&mut self, master: &Master) -> u64 {
-        let epoch = self.conf.sentinel.current_epoch.saturating_add(1);
+        let step = u64::from(!self.mutated(Mutant::StandAgainInEpoch));
+        let epoch = self.conf.sentinel.current_epoch.saturating_add(step);
         self.conf.sentinel.current_epoch = epoch;
         self.event(
             Some(master),
@@ -179,8 +180,13 @@ impl Open {
         let durable = self.outbox.is_durable(own);
         let votes = mine.saturating_add(usize::from(durable));
         let lapsed = self.now.since(until) > LAPSE;
-        if votes >= master.majority().max(master.quorum()) && durable && !lapsed {
-            return self.begin_selection(master, epoch);
+        let needed = if self.mutated(Mutant::LeadWithoutMajority) {
+            1
+        } else {
+            master.majority().max(master.quorum())
+        };
+        if votes >= needed && durable && !lapsed {
+            return self.begin_selection(master, epoch, own);
         }
         let all = told().count() >= self.reachable(master).saturating_sub(1);
         if self.now >= until || (all && durable && !master.sentinels.is_empty()) {
@@ -241,7 +247,9 @@ impl Open {
         );
         // Stock refuses whatever is behind its newest epoch, even that of another master: of many that
         // fail at once only one is replaced at a time. What counts is what was voted on this one.
-        if free && epoch > master.leader_epoch && epoch > master.config_epoch {
+        let fresh = epoch > master.leader_epoch
+            || (self.mutated(Mutant::VoteTwice) && epoch == master.leader_epoch);
+        if free && fresh && epoch > master.config_epoch {
             master.leader_epoch = epoch;
             master.leader = Some(candidate.to_owned());
             self.save();

@@ -22,7 +22,7 @@ mod switch;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Open, election::LAPSE, event::Level, master::Master, server::Reconf};
-use crate::time::Time;
+use crate::{mutation::Mutant, time::Time};
 
 /// How long servers may take to say how much they have.
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
@@ -60,9 +60,11 @@ pub(crate) enum Failover {
     Idle,
     /// Asking for votes; the own one is durable with sequence `own`.
     Candidate { epoch: u64, own: u64, until: Time },
-    /// Elected; waiting for the servers to say how much they have.
+    /// Elected, or ordered to; waiting for the servers to say how much they have, and until the epoch is
+    /// durable with sequence `own`: writes must not stand still while a disk is slow.
     Selecting {
         epoch: u64,
+        own: u64,
         asked: BTreeSet<u64>,
         until: Time,
     },
@@ -124,6 +126,18 @@ impl Failover {
         }
     }
 
+    /// In which epoch the master is to be replaced, if that did not happen yet.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Candidate { epoch, .. }
+            | Self::Selecting { epoch, .. }
+            | Self::HandingOver { epoch, .. }
+            | Self::Resting { epoch, .. }
+            | Self::Promoting { epoch, .. } => Some(*epoch),
+            Self::Idle | Self::Following { .. } => None,
+        }
+    }
+
     /// In which epoch votes are asked for.
     pub(crate) fn candidate_epoch(&self) -> Option<u64> {
         match self {
@@ -167,17 +181,22 @@ impl Open {
         }
         if let Failover::Selecting {
             epoch,
+            own,
             asked,
             until,
         } = &master.failover
-            && (asked.is_empty() || self.now >= *until)
         {
-            let epoch = *epoch;
-            if self.now.since(*until) > LAPSE {
+            let (epoch, own, until) = (*epoch, *own, *until);
+            let durable = self.outbox.is_durable(own);
+            let timed_out = self.now >= until;
+            let fails = timed_out && !durable && self.save_fails;
+            if self.now.since(until) > LAPSE || fails {
                 self.master_event(master, Level::Warning, "-failover-abort-not-elected");
                 self.retry_later(master);
-            } else {
+            } else if durable && (asked.is_empty() || timed_out) {
                 self.select(master, epoch, None);
+            } else if timed_out {
+                self.ask_for_offsets(master, epoch, own);
             }
         }
         if let Failover::Resting {
@@ -204,13 +223,18 @@ impl Open {
         }
     }
 
-    /// Elected, or ordered: every replica is asked how much it has.
-    pub(super) fn begin_selection(&mut self, master: &mut Master, epoch: u64) {
+    /// Elected, or ordered, in an epoch that is durable with sequence `own`.
+    pub(super) fn begin_selection(&mut self, master: &mut Master, epoch: u64, own: u64) {
         self.master_event(master, Level::Warning, "+elected-leader");
         if self.crash_elected {
             return self.emit(crate::output::Output::Crash(99));
         }
         self.master_event(master, Level::Warning, "+failover-state-select-slave");
+        self.ask_for_offsets(master, epoch, own);
+    }
+
+    /// Every replica is asked how much it has.
+    fn ask_for_offsets(&mut self, master: &mut Master, epoch: u64, own: u64) {
         let asked: BTreeSet<u64> = master
             .replicas
             .values()
@@ -226,6 +250,7 @@ impl Open {
         let until = self.now.after(SELECTION_PATIENCE);
         master.failover = Failover::Selecting {
             epoch,
+            own,
             asked,
             until,
         };
@@ -252,7 +277,8 @@ impl Open {
             Level::Notice,
             "+failover-state-send-slaveof-noone",
         );
-        match Self::pause_span(master) {
+        let pause = Self::pause_span(master).filter(|_| !self.mutated(Mutant::PromoteAtOnce));
+        match pause {
             Some(pause) => {
                 let limit = limit.unwrap_or_else(|| self.handover_limit(master));
                 self.hand_over(master, (epoch, target), pause, limit);

@@ -9,11 +9,12 @@ use super::{
     Open,
     address::{Address, is_host},
     event::Level,
+    failover::Failover,
     master::Master,
     peer::{Peer, Witness},
     server::Purpose,
 };
-use crate::id::LinkId;
+use crate::{id::LinkId, mutation::Mutant};
 use duke_resp::Frame;
 
 /// Where sentinels tell each other of themselves.
@@ -213,15 +214,17 @@ impl Open {
         if !self.hear_epoch(hello.current_epoch) {
             return;
         }
-        if hello.config_epoch > master.config_epoch
-            && hello.config_epoch <= self.conf.sentinel.current_epoch
-        {
+        let newer = hello.config_epoch > master.config_epoch
+            || (self.mutated(Mutant::HearOlderMasters)
+                && hello.config_epoch != master.config_epoch);
+        if newer && hello.config_epoch <= self.conf.sentinel.current_epoch {
             master.config_epoch = hello.config_epoch;
             let ip = self.resolve(&hello.master_host);
             let to = Address::new(&hello.master_host, hello.master_port, ip);
             let witness = self.at_sentinel(master, &hello.id);
             if to.same(&master.server.address) {
                 self.save();
+                self.outdone(master);
             } else {
                 self.event(
                     Some(master),
@@ -245,10 +248,47 @@ impl Open {
             witness.last_hello = now;
             // Two orders of `SENTINEL FAILOVER` may make two masters in one epoch.
             witness.believes = told.then_some(hello.config_epoch);
+            witness.differs = (!told).then(|| {
+                let address = Address::new(&hello.master_host, hello.master_port, None);
+                (hello.config_epoch, address)
+            });
             if told_less && now.since(witness.next_hello) < self.periods.publish {
                 // Whoever knows less is told soon, not only at the next round.
                 witness.next_hello = now;
             }
+        }
+        self.join_majority(master);
+    }
+
+    /// Two orders of `SENTINEL FAILOVER` at a time, or one beside an election, may make two masters in one
+    /// epoch, and no hello says which is the newer. Whoever finds its own one down goes by the majority, or by
+    /// anybody who names the one that its own one follows: it would name the wrong one for ever, and stand for
+    /// elections that nobody else sees a reason for.
+    fn join_majority(&mut self, master: &mut Master) {
+        let idle = matches!(master.failover, Failover::Idle | Failover::Candidate { .. });
+        if master.server.down.is_none() || !idle {
+            return;
+        }
+        let now = self.now;
+        let life = self.periods.publish.saturating_mul(2);
+        let named = |witness: &Witness| {
+            let fresh = now.since(witness.last_hello) <= life;
+            let (epoch, address) = witness.differs.clone()?;
+            (fresh && epoch == master.config_epoch).then_some(address)
+        };
+        let all: Vec<Address> = master.sentinels.values().filter_map(named).collect();
+        let own = &master.server;
+        let agreed = all.iter().find(|one| {
+            let same = all.iter().filter(|other| other.same(one));
+            same.count() >= master.majority() || (own.reports_slave && own.follows(one))
+        });
+        if let Some(to) = agreed.cloned() {
+            let ip = self.resolve(&to.host);
+            let to = Address::new(&to.host, to.port, ip);
+            let from = self.endpoint(&master.server.address);
+            let script = self.endpoint(&to);
+            self.switch(master, &to, false);
+            self.run_reconfig(master, "observer", &from, &script);
         }
     }
 

@@ -60,11 +60,12 @@ impl Way {
     fn of(purpose: &Purpose) -> Self {
         match purpose {
             // A hello may tell of a master the disk does not know of yet.
-            Purpose::Hello | Purpose::Nothing | Purpose::Promotion(_) | Purpose::Pause(_) => {
+            Purpose::Hello | Purpose::Nothing | Purpose::Order | Purpose::Promotion(_) => {
                 Self::Hold
             }
-            // What a server says of itself must be asked behind the orders that change it.
-            Purpose::Info => Self::Behind,
+            // What a server says of itself must be asked behind the orders that change it. A pause ends by
+            // itself, and is the shorter the longer it waits.
+            Purpose::Info | Purpose::Pause(_) => Self::Behind,
             Purpose::Opinion(..) | Purpose::Ping => Self::Ahead,
         }
     }

@@ -48,6 +48,8 @@ pub(crate) struct Witness {
     pub(crate) next_hello: Time,
     /// The config epoch it believes in, by its last hello, if it named the same master as we do.
     pub(crate) believes: Option<u64>,
+    /// The config epoch and the master it named in its last hello, if that is another one than ours.
+    pub(crate) differs: Option<(u64, Address)>,
 }
 
 impl Witness {
@@ -62,6 +64,7 @@ impl Witness {
             last_hello: now,
             next_hello: now,
             believes: None,
+            differs: None,
         }
     }
 }

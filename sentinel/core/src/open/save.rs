@@ -173,12 +173,12 @@ impl Open {
         self.save_fails = false;
         self.outbox.acknowledge(sequence);
         self.settle_saving(sequence, &Frame::ok());
-        // A candidate's own vote may be on disk now.
-        let candidates = self
+        // A candidate's own vote may be on disk now, or the epoch of an order.
+        let waiting = self
             .masters
             .values()
-            .filter(|master| master.failover.candidate_epoch().is_some());
-        let names: Vec<String> = candidates.map(|master| master.name.clone()).collect();
+            .filter(|master| master.failover.is_on());
+        let names: Vec<String> = waiting.map(|master| master.name.clone()).collect();
         self.touched.extend(names);
     }
 

@@ -1,12 +1,13 @@
 //! What is known of one data server: its two connections, what it says of itself, and how far it is
 //! in a failover.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use duke_resp::Bytes;
 
 use super::address::Address;
 use crate::{
+    id::RequestId,
     info::{Info, Role},
     link::Wire,
     time::Time,
@@ -21,6 +22,8 @@ pub(crate) enum Purpose {
     Info,
     /// A hello.
     Hello,
+    /// Part of an order, whose answer tells nothing.
+    Order,
     /// The EXEC of a promotion in this epoch.
     Promotion(u64),
     /// That the master takes no writes for a while, for a failover in this epoch.
@@ -148,6 +151,15 @@ impl Server {
                 *purpose = Purpose::Nothing;
             }
         }
+    }
+
+    /// What was ordered and not answered yet.
+    pub(crate) fn orders(&self) -> BTreeSet<RequestId> {
+        let asked = self.command.asked.iter();
+        asked
+            .filter(|(_, purpose)| matches!(purpose, Purpose::Order | Purpose::Promotion(_)))
+            .map(|(request, _)| *request)
+            .collect()
     }
 
     /// Whether it has been up, as far as this Duke saw, for `span`.

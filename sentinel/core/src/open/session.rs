@@ -8,7 +8,10 @@ use std::{
 use duke_resp::{Bytes, Frame};
 
 use super::{Open, command::Reply, master::Master};
-use crate::{id::ClientId, output::Output, subscription::Subscriptions, time::Time, words::Words};
+use crate::{
+    id::ClientId, mutation::Mutant, output::Output, subscription::Subscriptions, time::Time,
+    words::Words,
+};
 
 /// Commands of one client that may wait for an earlier one of its own.
 const BACKLOG_MAX: usize = 1024;
@@ -114,8 +117,9 @@ impl Open {
     }
 
     fn answer(&mut self, client: ClientId, words: Vec<Bytes>) {
-        let looks =
-            super::command::only_looks(Words(&words)) && !self.tells_too_early(Words(&words));
+        let words_only = Words(&words);
+        let looks = (super::command::only_looks(words_only) && !self.tells_too_early(words_only))
+            || (self.mutated(Mutant::VoteEarly) && words_only.lower(0) == "sentinel");
         let before = self.sessions.get(&client).map(|session| session.replies);
         for reply in self.replies(client, Words(&words)) {
             match reply {
@@ -171,7 +175,9 @@ impl Open {
         if words.lower(0) != "sentinel" {
             return false;
         }
-        let early = |master: &Master| !self.outbox.is_durable(master.switch_saved);
+        let early = |master: &Master| {
+            !self.outbox.is_durable(master.switch_saved) && !self.mutated(Mutant::NameEarly)
+        };
         match words.lower(1).as_str() {
             "masters" | "primaries" => self.masters.values().any(|master| early(master)),
             "master" | "primary" | "get-master-addr-by-name" | "get-primary-addr-by-name" => self

@@ -63,11 +63,19 @@ impl Pool {
         pool
     }
 
-    /// Lets time pass, in which everybody answers.
+    /// Lets time pass, in which everybody answers and the disk writes.
     fn pass(&mut self, millis: u64) {
         for _ in 0..millis / 10 {
-            self.stage.pass(10);
             self.stage.written();
+            self.wait(10);
+            self.stage.written();
+        }
+    }
+
+    /// Lets time pass, in which everybody answers but the disk writes nothing.
+    fn wait(&mut self, millis: u64) {
+        for _ in 0..millis / 10 {
+            self.stage.pass(10);
             let clients = self.stage.requests(self.links[0], "CLIENT");
             let words = clients.iter().filter(|(_, words)| words[1] != "KILL");
             let told = words.map(|(_, words)| String::from_utf8_lossy(&words[1]).into_owned());
@@ -77,12 +85,35 @@ impl Pool {
                 self.stage.reply(link, "PING", &Frame::simple("PONG"));
                 self.stage.reply(link, "INFO", &info);
             }
-            self.stage.written();
         }
     }
 
     fn promotes(&self) -> bool {
         !self.stage.requests(self.links[1], "SLAVEOF").is_empty()
+    }
+}
+
+#[test]
+fn writes_do_not_stand_still_while_the_disk_is_slow() {
+    for order in [PLAIN, COORDINATED] {
+        let mut pool = Pool::new(order);
+        pool.offset = 9;
+        pool.wait(900);
+        assert_eq!(pool.told, [""; 0], "{order}: it is not on disk");
+        assert!(!pool.promotes());
+        pool.stage.written();
+        pool.wait(40);
+        assert_eq!(pool.told, ["PAUSE"], "{order}");
+        assert!(pool.promotes(), "{order}: nothing waits for the disk now");
+        let [old, new] = pool.links;
+        let exec = Frame::Array(vec![Frame::ok(); 4]);
+        assert_eq!(pool.stage.reply(new, "EXEC", &exec), 1);
+        let promoted = Frame::bulk("run_id:r\r\nrole:master\r\n");
+        pool.stage.pass(100);
+        assert!(pool.stage.reply(new, "INFO", &promoted) > 0);
+        let told = pool.stage.requests(old, "SLAVEOF");
+        assert_eq!(told.len(), 1, "{order}: before the new master is on disk");
+        assert_eq!(&told[0].1[1][..], b"10.0.0.2");
     }
 }
 

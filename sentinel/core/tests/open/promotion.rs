@@ -93,6 +93,90 @@ fn who_restarted_meanwhile_is_not_taken() {
 }
 
 #[test]
+fn an_order_that_waits_for_the_disk_is_taken_back_when_a_newer_master_is_known() {
+    for newer in [false, true] {
+        let mut stage = Stage::new(POND);
+        stage.written();
+        let links = stage.connections(6380);
+        for link in &links {
+            stage.connect(*link);
+        }
+        let commands = |link: &LinkId| stage.reply(*link, "INFO", &replica("a")) > 0;
+        let link = links.into_iter().find(commands).unwrap();
+        stage.ask("SENTINEL FAILOVER pond");
+        stage.written();
+        // The disk is busy with an epoch when the replica says how much it has.
+        hear(&mut stage, 100, 0, "10.0.0.1 6379");
+        assert!(stage.reply(link, "INFO", &replica("a")) > 0);
+        assert!(!order(&stage, link));
+        if newer {
+            hear(&mut stage, 500, 500, "10.0.0.3 6381");
+        }
+        stage.written();
+        assert_eq!(order(&stage, link), !newer);
+    }
+}
+
+/// Another sentinel tells of an epoch, and of the master made in an epoch.
+fn hear(stage: &mut Stage, epoch: u64, config_epoch: u64, master: &str) {
+    let master = master.replace(' ', ",");
+    let id = "3".repeat(40);
+    let hello = format!("10.0.1.3,26379,{id},{epoch},pond,{master},{config_epoch}");
+    stage.ask(&format!("PUBLISH __sentinel__:hello {hello}"));
+}
+
+#[test]
+fn who_says_it_is_master_is_taken_if_nobody_else_is_left() {
+    let mut stage = Stage::new(POND);
+    stage.written();
+    let links = stage.connections(6380);
+    for link in &links {
+        stage.connect(*link);
+    }
+    for _ in 0..200 {
+        stage.pass(10);
+        stage.written();
+        for link in &links {
+            stage.reply(*link, "PING", &Frame::simple("PONG"));
+            stage.reply(*link, "INFO", &master("a"));
+        }
+        stage.written();
+    }
+    assert!(links.iter().any(|link| order(&stage, *link)));
+}
+
+#[test]
+fn of_two_masters_of_one_epoch_the_majority_is_right() {
+    let others = ["2", "3"].map(|digit| digit.repeat(40));
+    let known = others.iter().zip(2..);
+    let known =
+        known.map(|(id, at)| format!("sentinel known-sentinel pond 10.0.1.{at} 26379 {id}\n"));
+    let known: String = known.collect();
+    let epochs = "sentinel config-epoch pond 5\nsentinel current-epoch 5\n";
+    let mut stage = Stage::new(&format!("{POND}{known}{epochs}"));
+    let hello = |stage: &mut Stage, at: u32, id: &str| {
+        let hello = format!("10.0.1.{at},26379,{id},5,pond,10.0.0.2,6380,5");
+        stage.ask(&format!("PUBLISH __sentinel__:hello {hello}"));
+        stage.written();
+    };
+    let named = |stage: &mut Stage| {
+        stage.ask("SENTINEL GET-MASTER-ADDR-BY-NAME pond");
+        format!("{:?}", stage.answers().last())
+    };
+    for (id, at) in others.iter().zip(2..) {
+        hello(&mut stage, at, id);
+    }
+    assert!(named(&mut stage).contains("10.0.0.1"), "it is not down");
+    // Nobody answers.
+    stage.pass(5_000);
+    stage.written();
+    hello(&mut stage, 2, &others[0]);
+    assert!(named(&mut stage).contains("10.0.0.1"), "one is no majority");
+    hello(&mut stage, 3, &others[1]);
+    assert!(named(&mut stage).contains("10.0.0.2"));
+}
+
+#[test]
 fn others_hear_of_a_new_master_as_soon_as_the_disk_has_caught_up() {
     let (mut stage, link) = ordered();
     let crowd = ClientId(2);

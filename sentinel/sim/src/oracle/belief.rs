@@ -50,7 +50,9 @@ impl Oracle {
                 "d{name} went back from the master of {before:?} to that of {after:?}"
             ));
         }
-        if before == after && known.master != next.master {
+        // By orders two masters may have been made in it: a Duke may come to believe in the other one.
+        let ordered = after.0 == 0 && after.1 > 0 && self.seeds.contains(&after);
+        if before == after && known.master != next.master && !ordered {
             self.fail(format!("d{name} changed the master of epoch {after:?}"));
         }
     }
@@ -104,8 +106,7 @@ impl Oracle {
         self.watches[duke].touched.clear();
         match self.masters.get(&epoch) {
             Some(other) if *other != master => {
-                let other = *other;
-                self.fail(format!("{other} and {master} are masters of {epoch:?}"));
+                self.two_masters(epoch, [*other, master], nodes, history);
             }
             Some(_) => {}
             None => {

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use duke_core::Durable;
-
 use super::{Epoch, Oracle};
-use crate::queue::{MILLI, Micros};
+use crate::{
+    disk::Kept,
+    queue::{MILLI, Micros},
+};
 
 /// How old another Duke's hello may be that confirms a belief, with what clocks and a tick may add.
 const HELLO_LIFE: Micros = 2_900 * MILLI;
@@ -31,7 +32,7 @@ impl Oracle {
         now: Micros,
         order: Order,
         to: SocketAddr,
-        kept: Option<&Durable>,
+        kept: Option<&Kept>,
     ) {
         let Some(belief) = &self.watches[duke].belief else {
             return;
@@ -42,18 +43,17 @@ impl Oracle {
         };
         let (known, follows) = match order {
             Order::Promote => {
-                let elected = belief.leads.is_some_and(|epoch| {
-                    kept.leader_epoch > epoch
-                        || (kept.leader_epoch == epoch && kept.leader == belief.id)
-                });
+                let elected = belief
+                    .leads
+                    .is_some_and(|epoch| kept.has_voted(epoch, &belief.id));
                 // Telling the master to be master changes nothing.
                 let meant = elected && belief.target == Some(to);
                 (meant || belief.master == Some(to), false)
             }
             Order::Follow(master) => {
                 // Of a master made anew in place the disk may know as the one of before.
-                let on_disk = (kept.generation, kept.config_epoch) >= belief.configured()
-                    || kept.master == Some(master);
+                let on_disk =
+                    kept.configured() >= belief.configured() || kept.master == Some(master);
                 (on_disk && belief.master == Some(master), true)
             }
         };

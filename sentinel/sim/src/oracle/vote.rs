@@ -1,9 +1,9 @@
 //! Votes and leaders: one leader in an epoch, by a majority of votes each given once.
 
-use duke_core::Durable;
 use duke_resp::Frame;
 
 use super::{Belief, Oracle};
+use crate::disk::Kept;
 
 impl Oracle {
     /// A Duke was elected, it says.
@@ -12,7 +12,7 @@ impl Oracle {
         duke: usize,
         belief: &Belief,
         epoch: u64,
-        kept: Option<&Durable>,
+        kept: Option<&Kept>,
     ) {
         let named = (belief.generation, epoch);
         let id = &belief.id;
@@ -25,7 +25,7 @@ impl Oracle {
             self.fail(format!("{other} and {id} both lead epoch {named:?}"));
         }
         // Its own vote counts once it is durable.
-        if kept.is_some_and(|kept| kept.leader_epoch == epoch && kept.leader == *id) {
+        if kept.is_some_and(|kept| kept.leader_epoch == epoch && kept.has_voted(epoch, id)) {
             self.record_vote(id, named, id);
         }
         let votes = self
@@ -43,16 +43,14 @@ impl Oracle {
     }
 
     /// A Duke answered another's question for its vote; `kept` is what its disk has.
-    pub(crate) fn voted(&mut self, duke: usize, asked: u64, reply: &Frame, kept: Option<&Durable>) {
+    pub(crate) fn voted(&mut self, duke: usize, asked: u64, reply: &Frame, kept: Option<&Kept>) {
         let Some((candidate, epoch)) = vote_in(reply) else {
             return;
         };
         let Some(belief) = self.watches[duke].belief.clone() else {
             return;
         };
-        let on_disk = kept.is_some_and(|kept| {
-            kept.leader_epoch > epoch || (kept.leader_epoch == epoch && kept.leader == candidate)
-        });
+        let on_disk = kept.is_some_and(|kept| kept.has_voted(epoch, &candidate));
         let name = duke + 1;
         if !on_disk {
             self.fail(format!(
@@ -77,7 +75,7 @@ impl Oracle {
         }
     }
 
-    fn record_vote(&mut self, voter: &str, epoch: super::Epoch, candidate: &str) {
+    pub(super) fn record_vote(&mut self, voter: &str, epoch: super::Epoch, candidate: &str) {
         let given = self
             .votes
             .entry((voter.to_owned(), epoch))

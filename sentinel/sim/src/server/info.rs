@@ -7,6 +7,7 @@ use duke_resp::Bytes;
 use super::{Link, Role, Server};
 use crate::{
     history::Branch,
+    options::Group,
     queue::{Micros, SECOND},
 };
 
@@ -18,7 +19,8 @@ impl Server {
         }
         let text = Bytes::from(self.print(now));
         // How long a connection has been down changes by itself.
-        if self.role == Role::Master || self.in_touch().is_some() {
+        let lasts = self.role == Role::Master || self.in_touch().is_some();
+        if lasts && self.open.group == Group::Closed {
             self.info = Some(text.clone());
         }
         text
@@ -37,6 +39,9 @@ impl Server {
         let offset = self.place.offset;
         let Role::Replica { master, link } = self.role else {
             let _ok = write!(text, "role:master\r\n");
+            if self.open.group == Group::Open {
+                self.print_replicas(&mut text);
+            }
             self.print_history(&mut text);
             return text;
         };

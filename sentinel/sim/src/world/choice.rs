@@ -243,6 +243,7 @@ impl World {
             Event::Network(_)
             | Event::Cron { .. }
             | Event::Loaded { .. }
+            | Event::Resume { .. }
             | Event::Copied { .. }
             | Event::Client { .. }
             | Event::Discovery { .. }
@@ -317,8 +318,11 @@ fn counts(message: &Message) -> bool {
         | Message::Copy(_)
         | Message::Stream(_)
         | Message::Write => true,
-        Message::CopyBegins | Message::Acknowledge | Message::Written(_) | Message::Refused => {
-            false
-        }
+        Message::CopyBegins
+        | Message::Acknowledge
+        | Message::Written(_)
+        | Message::Refused
+        | Message::Relay(_)
+        | Message::Push(_) => false,
     }
 }

@@ -94,7 +94,10 @@ impl World {
         };
         let master = answer.as_ref().and_then(master_named);
         if let Some(master) = master {
-            self.oracle.named(duke, master);
+            match self.dukes[duke].disk.kept() {
+                Some(kept) if self.is_open() => self.oracle.named_open(duke, master, kept),
+                Some(_) | None => self.oracle.named(duke, master),
+            }
         }
         let way = self.options.delay.1;
         self.queue.push(

@@ -1,7 +1,10 @@
 //! A Duke's driver: does for the engine what Duke's shell does, with a clock, a disk and connections
 //! that can be spoiled.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+};
 
 use duke_core::{
     ClientId, Durable, Engine, Input, LinkError, LinkId, Output, RequestId, Secrets, Time, View,
@@ -12,10 +15,10 @@ use rand::RngExt as _;
 
 use super::{Event, Message, World};
 use crate::{
-    disk::Disk,
+    disk::{Disk, MASTER},
     mutant::Mutation,
     network::{ConnectionId, Host, Kind, Segment, Side},
-    options::Options,
+    options::{Group, Options},
     oracle::Order,
     queue::{MILLI, Micros},
 };
@@ -26,6 +29,9 @@ const LISTENER: ClientId = ClientId(1);
 const FIRST_GUEST: u64 = 2;
 /// Guests are numbered below every connection.
 const GUESTS: u64 = 4000;
+
+/// Where sentinels say hello.
+const CHANNEL: Bytes = Bytes::from_static(b"__sentinel__:hello");
 
 /// Passwords of the group.
 pub(super) const SECRETS: [&str; 3] = ["data", "admin", "peer"];
@@ -89,7 +95,10 @@ impl Duke {
         Self {
             address: World::duke_address(duke),
             engine: None,
-            disk: Disk::default(),
+            disk: match options.group {
+                Group::Closed => Disk::new(options.group),
+                Group::Open => Disk::with(options.group, World::first_file(options)),
+            },
             life: 0,
             wake: Micros::MAX,
             slow: 0,
@@ -110,7 +119,10 @@ impl Duke {
 
     /// What it holds true, while it runs.
     pub(super) fn view(&self) -> Option<View<'_>> {
-        self.engine.as_ref()?.view()
+        let engine = self.engine.as_ref()?;
+        engine
+            .view()
+            .or_else(|| Some(engine.view_of(MASTER)?.belief))
     }
 }
 
@@ -126,21 +138,15 @@ impl World {
     pub(super) fn boot(&mut self, duke: usize) {
         let seed = self.rng.random();
         let now = self.time(duke);
-        let mutation = self.options.mutation;
+        let mut engine = match self.options.group {
+            Group::Closed => self.closed_engine(duke, seed, now),
+            Group::Open => {
+                self.oracle.started_open(duke);
+                self.open_engine(duke, seed, now)
+            }
+        };
         let one = &mut self.dukes[duke];
-        let mut kept: Option<Durable> = one.disk.kept().cloned();
-        if let Some(kept) = &mut kept
-            && mutation == Some(Mutation::ForgetEpochs)
-        {
-            kept.current_epoch = kept.config_epoch;
-            kept.leader_epoch = 0;
-            kept.leader.clear();
-        }
-        let [data, admin, peer] = SECRETS.map(str::to_owned);
-        let secrets = Secrets { data, admin, peer };
-        let settings = one.settings.clone();
-        let mut engine = Engine::new(settings, secrets, kept, seed, now);
-        if let Some(Mutation::Engine(mutant)) = mutation {
+        if let Some(Mutation::Engine(mutant)) = self.options.mutation {
             engine.mutate(mutant);
         }
         one.engine = Some(engine);
@@ -149,7 +155,6 @@ impl World {
         let host = duke;
         self.network.listening[host] = true;
         self.network.powered[host] = true;
-        self.oracle.started(duke, self.dukes[duke].disk.kept());
         let listener = Input::Joined {
             client: LISTENER,
             address: Self::duke_address(100),
@@ -158,6 +163,25 @@ impl World {
         let words = vec![Bytes::from_static(b"PSUBSCRIBE"), Bytes::from_static(b"*")];
         let client = LISTENER;
         self.give(duke, Input::Asked { client, words });
+    }
+
+    fn closed_engine(&mut self, duke: usize, seed: u64, now: Time) -> Engine {
+        let one = &self.dukes[duke];
+        let text = one.disk.text();
+        let mut kept =
+            text.map(|text| Durable::read(text).expect("the engine reads what it wrote"));
+        let members = kept.iter().flat_map(|kept| kept.members.keys().cloned());
+        self.oracle.started(duke, members.collect::<BTreeSet<_>>());
+        if let Some(kept) = &mut kept
+            && self.options.mutation == Some(Mutation::ForgetEpochs)
+        {
+            kept.current_epoch = kept.config_epoch;
+            kept.leader_epoch = 0;
+            kept.leader.clear();
+        }
+        let [data, admin, peer] = SECRETS.map(str::to_owned);
+        let secrets = Secrets { data, admin, peer };
+        Engine::new(one.settings.clone(), secrets, kept, seed, now)
     }
 
     /// A Duke's process dies; without power nobody is told. `lucky` if what its disk was writing had got
@@ -245,13 +269,16 @@ impl World {
         let led = self.oracle.leads(duke);
         let one = &mut self.dukes[duke];
         let Some(engine) = &one.engine else { return };
-        let Some(view) = engine.view() else { return };
         if !led {
             one.infos.clear();
         }
-        let kept = one.disk.kept();
-        self.oracle
-            .observe(duke, self.now, view, kept, &self.nodes, &mut self.history);
+        if let Some(view) = engine.view() {
+            let kept = one.disk.kept();
+            self.oracle
+                .observe(duke, self.now, view, kept, &self.nodes, &mut self.history);
+        } else {
+            self.observe_open(duke);
+        }
         if let Some(remark) = self.oracle.take_remark() {
             self.tell(format_args!("{remark}"));
         }
@@ -346,11 +373,15 @@ impl World {
         match words.first().map_or(&b""[..], |word| word) {
             b"INFO" if self.oracle.leads(duke) => self.dukes[duke].infos.push((request, self.now)),
             b"DUKE" => self.dukes[duke].recoveries.push((request, to)),
-            b"REPLICAOF" => {
+            b"REPLICAOF" | b"SLAVEOF" => {
                 let order = order_in(&words);
                 let address = self.address_of(to);
-                let kept = self.dukes[duke].disk.kept();
-                self.oracle.ordered(duke, self.now, order, address, kept);
+                match self.dukes[duke].disk.kept() {
+                    Some(kept) if self.is_open() => {
+                        self.oracle.ordered_open(duke, order, address, kept);
+                    }
+                    kept => self.oracle.ordered(duke, self.now, order, address, kept),
+                }
                 if self.is_logging() {
                     let (from, to) = (self.name(duke), self.name(to));
                     self.tell(format_args!("{from} orders {to}: {order:?}"));
@@ -387,6 +418,9 @@ impl World {
             return;
         };
         self.oracle.disk_ends(duke, self.now);
+        if let Some(kept) = self.dukes[duke].disk.kept().filter(|_| self.is_open()) {
+            self.oracle.kept(duke, kept);
+        }
         if more {
             self.begin_writing(duke);
         }
@@ -423,7 +457,18 @@ impl World {
             return;
         };
         match segment {
-            Segment::Established => self.give(duke, Input::LinkUp { link }),
+            Segment::Established => {
+                if self.is_open() {
+                    let local = Self::duke_address(duke).ip();
+                    self.give(duke, Input::LinkLocal { link, local });
+                }
+                self.give(duke, Input::LinkUp { link });
+            }
+            Segment::Data(Message::Push(hello)) => {
+                let words = [Bytes::from_static(b"message"), CHANNEL, hello];
+                let message = Frame::Array(words.map(Frame::Bulk).to_vec());
+                self.give(duke, Input::Published { link, message });
+            }
             Segment::End(error) => {
                 self.unlink(duke, link);
                 self.close(id, 0, error);
@@ -434,7 +479,7 @@ impl World {
                     let infos = &self.dukes[duke].infos;
                     let asked = infos.iter().find(|(asked, _)| *asked == request);
                     let asked = asked.map(|(_, at)| *at);
-                    self.oracle.informed(duke, &witness, asked);
+                    self.informed(duke, &witness, asked);
                 }
                 // The connection may be gone by now: what came on it before waited in the socket.
                 let known = |(asked, _): &(RequestId, Host)| *asked == request;

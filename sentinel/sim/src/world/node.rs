@@ -1,13 +1,15 @@
 //! Data servers in the world: their processes, and what Dukes and clients say to them.
 
-use duke_core::LinkError;
+use duke_core::{LinkError, RequestId};
+use duke_resp::Bytes;
 use rand::RngExt as _;
 
 use super::{Event, Message, World};
 use crate::{
     network::{ConnectionId, Kind, Segment, Side},
+    options::Group,
     queue::{Micros, SECOND},
-    server::{Change, Link, Role},
+    server::{Change, Link, Postponed, Role},
 };
 
 /// What a master says to its replicas now and then, so that they know it is there.
@@ -66,7 +68,8 @@ impl World {
     }
 
     fn ping_followers(&mut self, node: usize) {
-        if !self.nodes[node].followers.is_empty() {
+        let server = &self.nodes[node];
+        if !server.followers.is_empty() && !server.is_paused(self.now) {
             self.nodes[node].grow(PING_BYTES);
             self.stream(node);
         }
@@ -108,27 +111,9 @@ impl World {
             (Kind::Replication, segment) if side == 0 => self.master_says(node, id, &segment),
             (Kind::Replication, Segment::Data(message)) => self.follower_says(node, id, &message),
             (Kind::Duke(_), Segment::Data(Message::Command(request, words))) => {
-                let now = self.now;
-                let effect = self.nodes[node].take(now, id, &words, &mut self.history);
-                let witness = words
-                    .first()
-                    .filter(|word| &word[..] == b"INFO")
-                    .map(|_| self.nodes[node].witness());
-                self.send(id, 0, Message::Reply(request, effect.reply, witness));
-                if let Some(change) = effect.change {
-                    if change == Change::Leads {
-                        self.oracle
-                            .leads_by_order(&self.nodes[node], &mut self.history);
-                    }
-                    self.role_changed(node, change);
-                }
-                if effect.kills {
-                    self.drop_clients(node, Some(id));
-                }
+                self.command(node, id, request, &words);
             }
-            (Kind::Client, Segment::Data(Message::Write)) => {
-                self.client_writes(node, id);
-            }
+            (Kind::Client, Segment::Data(Message::Write)) => self.client_writes(node, id),
             (_, Segment::End(error)) => {
                 self.nodes[node].forget(id);
                 self.close(id, 1, error);
@@ -137,7 +122,54 @@ impl World {
         }
     }
 
-    fn client_writes(&mut self, node: usize, id: ConnectionId) {
+    /// A Duke says something to a server.
+    pub(super) fn command(
+        &mut self,
+        node: usize,
+        id: ConnectionId,
+        request: RequestId,
+        words: &[Bytes],
+    ) {
+        let now = self.now;
+        let is = |word: &[u8]| words.first().is_some_and(|first| first[..] == *word);
+        if self.is_open() {
+            let command = || Postponed::Command(request, words.to_vec());
+            if self.nodes[node].postpone(now, id, command, is(b"PUBLISH")) {
+                return;
+            }
+        }
+        let effect = self.nodes[node].take(now, id, words, &mut self.history);
+        let witness = is(b"INFO").then(|| self.nodes[node].witness());
+        self.send(id, 0, Message::Reply(request, effect.reply, witness));
+        if let Some(change) = effect.change {
+            match change {
+                Change::Leads => self
+                    .oracle
+                    .leads_by_order(&self.nodes[node], &mut self.history),
+                Change::Follows if self.is_open() => {
+                    self.oracle
+                        .demoted(&self.nodes[node], &self.nodes, &mut self.history);
+                }
+                Change::Follows => {}
+            }
+            self.role_changed(node, change);
+        }
+        if effect.kills {
+            self.drop_clients(node, Some(id));
+        }
+        if let Some(consequence) = effect.consequence {
+            self.follow_up(node, consequence);
+        }
+    }
+
+    pub(super) fn client_writes(&mut self, node: usize, id: ConnectionId) {
+        if self.is_open() {
+            if self.postpone_write(node, id) {
+                return;
+            }
+            self.oracle
+                .taken(&self.nodes[node], &self.nodes, &mut self.history);
+        }
         let (now, needed) = (self.now, self.options.min_replicas);
         match self.nodes[node].write(now, WRITE_BYTES, needed) {
             Ok(place) => {
@@ -210,6 +242,10 @@ impl World {
             return;
         }
         server.start(now, emptied, &mut self.history);
+        if self.options.group == Group::Open && server.role == Role::Master {
+            self.oracle.restarted(&self.nodes[node], &mut self.history);
+        }
+        let server = &mut self.nodes[node];
         server.loading =
             server.place.offset > 0 || server.persistence != crate::server::Persistence::Nothing;
         let (host, life) = (server.host, server.life);

@@ -38,6 +38,9 @@ impl World {
             if view.master != Some(address) || view.master_down || view.leads.is_some() {
                 return Some(format!("d{name} does not believe in n{}", master + 1));
             }
+            if let Some(why) = self.unacquainted(duke).filter(|_| self.is_open()) {
+                return Some(why);
+            }
             epochs.push((view.generation, view.config_epoch));
         }
         epochs.dedup();

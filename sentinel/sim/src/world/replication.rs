@@ -113,6 +113,9 @@ impl World {
                 self.nodes[node].copy(*place);
                 self.in_touch(node, id);
             }
+            Segment::Data(Message::Relay(hello)) if matches!(link, Link::Up(_)) => {
+                self.push(node, hello);
+            }
             Segment::Data(Message::Stream(place)) if matches!(link, Link::Up(_)) => {
                 self.nodes[node].advance(*place);
                 self.stream(node);
@@ -140,6 +143,8 @@ impl World {
                 }
             }
             Message::Command(..)
+            | Message::Push(_)
+            | Message::Relay(_)
             | Message::Reply(..)
             | Message::Continue(_)
             | Message::CopyBegins
@@ -178,8 +183,13 @@ impl World {
             }
         }
         let heard = self.now;
+        let Some(from) = self.network.get(id).map(|connection| connection.ends[0]) else {
+            return;
+        };
+        let address = self.address_of(from);
         self.nodes[node].followers.push(Follower {
             connection: id,
+            address,
             online,
             heard,
         });

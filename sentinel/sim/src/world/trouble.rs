@@ -116,7 +116,7 @@ impl World {
                 self.queue.push(end, Event::Undo(Undo::Hurry(one)));
             }
             Kind::Stranger => self.strange(duke, node, number),
-            Kind::Order => self.order_failover(duke),
+            Kind::Order => self.order_failover(duke, number),
             Kind::Priority => {
                 self.nodes[node].priority = [0, 1, 50, 100, 100][pick(number, 5)];
                 self.nodes[node].changed();
@@ -234,11 +234,21 @@ impl World {
         self.network.remove(id);
     }
 
-    fn order_failover(&mut self, duke: usize) {
+    fn order_failover(&mut self, duke: usize, number: u64) {
         let running = self.dukes[duke].engine.is_some() && !self.frozen[duke];
-        if running {
-            let words = ["SENTINEL", "FAILOVER", "mymaster"];
-            let answer = self.ask(duke, Some(1), &words);
+        // Where nothing else goes wrong, nobody orders while another order is being obeyed: two Dukes that
+        // hold and release one master's writes know nothing of each other.
+        let busy = self.is_open() && self.options.is_calm() && self.is_replacing();
+        if running && !busy {
+            let words = ["SENTINEL", "FAILOVER", "mymaster", "COORDINATED"];
+            // Closed groups have one way, which is the second of open ones.
+            let count = if self.is_open() {
+                3 + pick(number, 2)
+            } else {
+                3
+            };
+            let user = (!self.is_open()).then_some(1);
+            let answer = self.ask(duke, user, &words[..count]);
             if let Some(Frame::Error(text)) = answer {
                 let text = String::from_utf8_lossy(&text).into_owned();
                 self.tell(format_args!("d{} refused: {text}", duke + 1));

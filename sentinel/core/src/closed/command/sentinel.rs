@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, config, failover::Failover, mutation::Mutant, session::Right},
+    closed::{Closed, config, failover::Failover, session::Right},
     id::ClientId,
+    mutation::Mutant,
     words::{Words, no_permission, shortened, wrong_arity},
 };
 

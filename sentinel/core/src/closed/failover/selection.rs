@@ -3,8 +3,9 @@
 use std::{cmp::Reverse, net::SocketAddr};
 
 use crate::{
-    closed::{Closed, mutation::Mutant, node::Node},
+    closed::{Closed, node::Node},
     info::{Info, Lineage},
+    mutation::Mutant,
 };
 
 /// What a node has to offer; the greatest claim wins.

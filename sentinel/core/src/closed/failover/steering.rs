@@ -8,8 +8,9 @@ use duke_resp::Frame;
 
 use super::Failover;
 use crate::{
-    closed::{Closed, mutation::Mutant, node::Node},
+    closed::{Closed, node::Node},
     link::Purpose,
+    mutation::Mutant,
 };
 
 /// A node that follows somebody else without reason is left alone for this long.

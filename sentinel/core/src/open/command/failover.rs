@@ -58,8 +58,8 @@ impl Open {
         // Nobody else gets this Duke's vote in the epoch it uses itself.
         master.leader_epoch = epoch;
         master.leader = Some(self.conf.sentinel.id.clone());
-        self.save();
-        self.begin_selection(master, epoch);
+        let own = self.save();
+        self.begin_selection(master, epoch, own);
         Frame::ok()
     }
 

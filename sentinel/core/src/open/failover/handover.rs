@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use duke_resp::Frame;
 
-use super::{Cause, Failover};
+use super::{Cause, Failover, steering::ORDER_PERIOD};
 use crate::{
     open::{
         Open,
+        address::Address,
         event::Level,
         master::Master,
         server::{Purpose, Reconf},
@@ -170,13 +171,24 @@ impl Open {
         master.server.next_hello = self.now;
     }
 
-    /// The master that handed over follows the new one at once; its clients look for it anew.
-    pub(super) fn demote(&mut self, master: &mut Master, old: u64) {
-        self.point(master, old);
+    /// The master that handed over follows the new one, at `to`, at once; its clients look for it anew. It is
+    /// told before the file is written: a slow disk must not have it take writes again meanwhile. If this Duke
+    /// forgets the new master in a crash, all see that the old one is none any more.
+    pub(super) fn demote(&mut self, master: &mut Master, to: &Address) {
+        let old = master.server.id;
+        let by_name = self.conf.sentinel.announce_hostnames;
+        let (host, port) = (to.shown(by_name), to.port.to_string());
+        self.order(master, old, Purpose::Order, &host, &port);
         self.unpause(master, old);
+    }
+
+    /// What is known of the master that was told to follow the new one.
+    pub(super) fn follows_at_once(&mut self, master: &mut Master, old: u64) {
+        self.inform(master, old);
         let now = self.now;
         if let Some(server) = master.server_of_mut(old) {
             server.former = false;
+            server.next_order = now.after(ORDER_PERIOD);
             server.reconf = Reconf::Sent(now);
         }
         self.server_event(master, old, Level::Notice, "+slave-reconf-sent");

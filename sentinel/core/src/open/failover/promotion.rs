@@ -5,7 +5,12 @@ use duke_resp::Frame;
 use super::{Cause, Failover, PROMOTION_PATIENCE, UNFIT, Word};
 use crate::{
     link::is_carried_out,
-    open::{Open, event::Level, master::Master, server::Purpose},
+    open::{
+        Open,
+        event::Level,
+        master::Master,
+        server::{Purpose, Reconf, Server},
+    },
 };
 
 impl Open {
@@ -48,9 +53,56 @@ impl Open {
             &[&client, "KILL", "TYPE", "normal"],
             &[&client, "KILL", "TYPE", "pubsub"],
         ] {
-            self.ask(master, id, Purpose::Nothing, words);
+            self.ask(master, id, Purpose::Order, words);
         }
         self.ask(master, id, purpose, &[&exec]);
+    }
+
+    /// An order that still waits for the disk must not leave once it is no longer meant. Says whether one did
+    /// wait.
+    pub(crate) fn withdraw(&mut self, server: &mut Server) -> bool {
+        let orders = server.orders();
+        if orders.is_empty() {
+            return false;
+        }
+        let withdrawn = self.outbox.withdraw(&orders);
+        let asked = &mut server.command.asked;
+        asked.retain(|request, _| !withdrawn.contains(request));
+        !withdrawn.is_empty()
+    }
+
+    /// This process did not run for a while: what it decided before and did not get done may no longer be
+    /// right.
+    pub(crate) fn withdraw_all(&mut self) {
+        if self.outbox.held() == 0 {
+            return;
+        }
+        let mut masters = std::mem::take(&mut self.masters);
+        for master in masters.values_mut() {
+            let target = master.failover.target();
+            for server in master.servers_mut() {
+                // A replica told to follow is told again by whoever looks at it next.
+                if self.withdraw(server) && matches!(server.reconf, Reconf::Sent(_)) {
+                    server.reconf = Reconf::None;
+                }
+            }
+            let promoted = target.filter(|_| {
+                matches!(
+                    master.failover,
+                    Failover::Promoting {
+                        word: Word::Awaited,
+                        ..
+                    }
+                )
+            });
+            let unsaid = promoted.and_then(|id| master.server_of(id));
+            if unsaid.is_some_and(|server| server.orders().is_empty()) {
+                self.master_event(master, Level::Warning, "-failover-abort-not-elected");
+                self.release(master);
+                self.retry_later(master);
+            }
+        }
+        self.masters = masters;
     }
 
     /// The promotion's transaction was answered.
@@ -122,9 +174,12 @@ impl Open {
         }
         let old = master.server.id;
         let waits = master.cause != Cause::Outage && master.server.command.up().is_some();
+        if waits {
+            self.demote(master, &to);
+        }
         self.switch(master, &to, true);
         if waits {
-            self.demote(master, old);
+            self.follows_at_once(master, old);
         }
         let endpoint = self.endpoint(&to);
         self.run_reconfig(master, "leader", &from, &endpoint);
@@ -159,10 +214,26 @@ impl Open {
         }
     }
 
+    /// Another Duke made the present master anew, in an epoch as new as that in which this one was about to
+    /// replace it: what this one would make now would be the older.
+    pub(crate) fn outdone(&mut self, master: &mut Master) {
+        let epoch = master.failover.epoch();
+        if epoch.is_none_or(|epoch| epoch > master.config_epoch) {
+            return;
+        }
+        for server in master.servers_mut() {
+            self.withdraw(server);
+        }
+        self.master_event(master, Level::Warning, "-failover-abort-not-elected");
+        self.release(master);
+        self.retry_later(master);
+    }
+
     pub(super) fn abort_promotion(&mut self, master: &mut Master, target: u64) {
         self.master_event(master, Level::Warning, "-failover-abort-slave-timeout");
         let until = self.now.after(UNFIT);
         if let Some(server) = master.server_of_mut(target) {
+            self.withdraw(server);
             server.unfit_until = Some(until);
         }
         self.release(master);

@@ -3,21 +3,31 @@
 use std::{cmp::Reverse, time::Duration};
 
 use crate::{
+    mutation::Mutant,
     open::{Open, master::Master, server::Server},
     time::Time,
 };
 
 impl Open {
     /// The replica to promote, by stock's order: lowest priority, most data, lowest run id. Whoever is
-    /// being given a whole new data set has neither the old one nor the new, and comes last.
+    /// being given a whole new data set has neither the old one nor the new, and comes last but for one that
+    /// says it is a master already: what it took as such is not the group's data, but if nobody else is there
+    /// it is all there is.
     pub(crate) fn candidate(&self, master: &Master) -> Option<u64> {
+        let lowest = self.mutated(Mutant::PromoteLowest);
         let claim = |server: &&Server| {
             let run_id = &server.info.run_id;
+            let offset = server.info.offset;
             let unnamed = run_id.is_empty();
             (
+                !server.reports_slave,
                 server.info.unsynced,
                 server.info.priority,
-                Reverse(server.info.offset),
+                Reverse(if lowest {
+                    u64::MAX.saturating_sub(offset)
+                } else {
+                    offset
+                }),
                 unnamed,
                 run_id.clone(),
             )
@@ -36,7 +46,7 @@ impl Open {
         let answers = server.command.up().is_some() && server.down.is_none();
         let alive = now.since(server.command.answered) <= self.periods.ping.saturating_mul(5);
         let told = within(server.info_at, self.periods.info.saturating_mul(3));
-        let allowed = server.info.priority > 0 && server.reports_slave && !server.info.loading;
+        let allowed = server.info.priority > 0 && !server.info.loading;
         let given_up = server.unfit_until.is_some_and(|until| until > now);
         // Sentinel: a replica may have been out of touch ten times down-after before the master was
         // seen to be down.

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use crate::open::{Open, event::Level, failover::Failover, master::Master, server::Purpose};
+use crate::{
+    mutation::Mutant,
+    open::{Open, event::Level, failover::Failover, master::Master, server::Purpose},
+};
 
 /// Between two orders to one server.
-const ORDER_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const ORDER_PERIOD: Duration = Duration::from_secs(1);
 /// How long whoever made the present master may go by that alone.
 const LEADERSHIP: Duration = Duration::from_secs(10);
 
@@ -23,6 +26,7 @@ impl Open {
         let calm = self.periods.publish.saturating_mul(4);
         let to = master.server.address.clone();
         let following = master.failover.is_on();
+        let left_alone = self.mutated(Mutant::LeaveFormerMasters);
         let patience = if confirmed {
             calm
         } else {
@@ -35,7 +39,9 @@ impl Open {
             {
                 continue;
             }
-            if !server.reports_slave {
+            if !server.reports_slave && left_alone {
+                server.stray = None;
+            } else if !server.reports_slave {
                 let waited = now.since(server.role_since) > calm && server.was_up_for(now, calm);
                 // Who was master before the present one, and comes back as such, knows less than a
                 // majority does: every write it takes is lost.

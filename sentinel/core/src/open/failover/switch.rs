@@ -23,6 +23,10 @@ impl Open {
     pub(crate) fn switch(&mut self, master: &mut Master, to: &Address, led: bool) {
         let now = self.now;
         let by_name = self.conf.sentinel.announce_hostnames;
+        for server in master.servers_mut().filter(|_| !led) {
+            // What was ordered in the name of the old one.
+            self.withdraw(server);
+        }
         let payload = format!(
             "{} {} {}",
             master.name,
@@ -70,6 +74,7 @@ impl Open {
         master.switched = Some((now, led));
         for witness in master.sentinels.values_mut() {
             witness.master_down = None;
+            witness.differs = None;
         }
         master.switch_saved = self.save();
         self.hurry_hellos(master);

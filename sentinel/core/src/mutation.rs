@@ -2,9 +2,10 @@
 //! nobody notices is not tested.
 //!
 //! Without the feature `mutation` no fault can be chosen and every hook is the constant false; with
-//! it, hooks are inert until [`Engine::mutate`](crate::Engine::mutate) names one.
+//! it, hooks are inert until [`Engine::mutate`](crate::Engine::mutate) names one. A rule that only one kind
+//! of group has is broken there only.
 
-use crate::closed::Closed;
+use crate::{closed::Closed, open::Open};
 
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +24,10 @@ pub enum Mutant {
     LeadWithoutMajority,
     /// A former master that takes writes is left alone.
     LeaveFormerMasters,
+    /// A new master is named to clients before it is on disk.
+    NameEarly,
+    /// A living master is replaced without waiting for its last writes.
+    PromoteAtOnce,
     /// The replica with the least data is promoted.
     PromoteLowest,
     /// One other Duke's past is enough to recover from.
@@ -31,6 +36,8 @@ pub enum Mutant {
     StandAgainInEpoch,
     /// Orders are given whether or not a majority believes in the master.
     SteerInMinority,
+    /// A vote is said before it is on disk.
+    VoteEarly,
     /// A vote does not exclude another one in the same epoch.
     VoteTwice,
     /// A Duke without memory votes.
@@ -38,6 +45,27 @@ pub enum Mutant {
 }
 
 impl Closed {
+    /// Breaks a rule from now on.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn mutate(&mut self, mutant: Mutant) {
+        self.mutant = Some(mutant);
+    }
+
+    /// Whether this rule is broken.
+    #[cfg(feature = "mutation")]
+    pub(crate) fn mutated(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Whether this rule is broken: never.
+    #[cfg(not(feature = "mutation"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(crate) const fn mutated(&self, _mutant: Mutant) -> bool {
+        false
+    }
+}
+
+impl Open {
     /// Breaks a rule from now on.
     #[cfg(feature = "mutation")]
     pub(crate) fn mutate(&mut self, mutant: Mutant) {
