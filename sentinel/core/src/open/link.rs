@@ -12,7 +12,7 @@ use super::{
     failover::Failover,
     master::Master,
     server::{Purpose, Server},
-    timer::Sleeper,
+    timer::{Sleeper, again},
 };
 use crate::{
     id::{LinkId, RequestId},
@@ -74,8 +74,8 @@ impl Open {
     /// Connects to, pings, and asks whoever belongs to a master.
     pub(super) fn tend(&mut self, master: &mut Master) {
         for id in master.ids() {
-            self.tend_ears(master, id);
             self.tend_command(master, id);
+            self.tend_ears(master, id);
             self.look(master, id);
         }
     }
@@ -83,10 +83,19 @@ impl Open {
     fn tend_command(&mut self, master: &mut Master, id: u64) {
         let now = self.now;
         let down_after = master.conf.down_after;
-        let period = master.ping_period(self.periods.ping);
+        let quick = master.ping_period(self.periods.ping);
+        let hurries = id == master.server.id || master.is_in_doubt(now, quick);
+        let slow = self.periods.ping.min(down_after);
         let ping = master.renamed("PING").to_owned();
         let Some(server) = master.server_of_mut(id) else {
             return;
+        };
+        let period = if hurries || server.is_in_doubt(now, quick) {
+            // Perhaps it was not in doubt yet when it was last pinged.
+            server.command.hurry(now, quick);
+            quick
+        } else {
+            slow
         };
         if server.command.is_stale(now, down_after)
             && let Some(link) = server.command.up()
@@ -118,7 +127,7 @@ impl Open {
         } else if server.command.wants_ping(now) {
             self.ask(master, id, Purpose::Ping, &[&ping]);
             if let Some(server) = master.server_of_mut(id) {
-                server.command.pinged(now, period);
+                server.command.pinged_until(now, again(now, period));
             }
         }
     }
@@ -138,8 +147,10 @@ impl Open {
             server.ears.ended(now);
             self.forget(link);
         }
+        // Whoever takes no commands has no channel either.
         if let State::Idle(due) = server.ears.state
             && due <= now
+            && server.command.up().is_some()
         {
             let Some(address) = server.address.socket() else {
                 server.ears.state = State::Idle(now.after(RECONNECT_SLOW));
@@ -167,7 +178,7 @@ impl Open {
     pub(super) fn inform(&mut self, master: &mut Master, id: u64) {
         let info = master.renamed("INFO").to_owned();
         self.ask(master, id, Purpose::Info, &[&info]);
-        let next = self.now.after(self.info_period(master, id));
+        let next = again(self.now, self.info_period(master, id));
         if let Some(server) = master.server_of_mut(id) {
             server.next_info = next;
         }
@@ -202,19 +213,20 @@ impl Open {
     /// Connects to, and pings, another sentinel.
     pub(super) fn tend_peer(&mut self, number: u64) {
         let now = self.now;
-        let masters = self.peers.get(&number).map(|peer| peer.masters.clone());
-        let named = masters.into_iter().flatten();
-        let masters: Vec<_> = named.filter_map(|name| self.masters.get(&name)).collect();
-        let period = masters
+        let Some(peer) = self.peers.get(&number) else {
+            return;
+        };
+        let masters = peer
+            .masters
             .iter()
-            .map(|master| master.ping_period(self.periods.ping))
-            .min()
-            .unwrap_or(self.periods.ping);
-        let down_after = masters.iter().map(|master| master.conf.down_after).min();
+            .filter_map(|name| self.masters.get(name));
+        let down_after = masters.map(|master| master.conf.down_after).min();
         let down_after = down_after.unwrap_or(self.periods.down_after);
+        let period = self.periods.ping.min(down_after);
         let Some(peer) = self.peers.get_mut(&number) else {
             return;
         };
+        peer.patience = down_after;
         if peer.wire.is_stale(now, down_after)
             && let Some(link) = peer.wire.up()
         {
@@ -246,7 +258,7 @@ impl Open {
         } else if peer.wire.wants_ping(now) {
             self.ask_peer(number, Purpose::Ping, &["PING"]);
             if let Some(peer) = self.peers.get_mut(&number) {
-                peer.wire.pinged(now, period);
+                peer.wire.pinged_until(now, again(now, period));
             }
         }
         let due = self
@@ -483,7 +495,7 @@ impl Open {
             let up = server.command.up().is_some();
             [
                 wire_deadline(&server.command),
-                wire_deadline(&server.ears).filter(|_| server.ears.up().is_none()),
+                wire_deadline(&server.ears).filter(|_| up && server.ears.up().is_none()),
                 expiry(&server.command, server.down),
                 up.then_some(server.next_info),
                 up.then_some(server.next_hello),
