@@ -47,9 +47,11 @@ pub(crate) enum Owner {
 
 /// How a request gets past the disk.
 #[derive(Clone, Copy)]
-enum Way {
+pub(crate) enum Way {
     /// When everything remembered until now is durable.
     Hold,
+    /// Then, too, and nothing else waits behind it.
+    Apart,
     /// At once, but behind what waits on the same connection.
     Behind,
     /// At once.
@@ -60,9 +62,8 @@ impl Way {
     fn of(purpose: &Purpose) -> Self {
         match purpose {
             // A hello may tell of a master the disk does not know of yet.
-            Purpose::Hello | Purpose::Nothing | Purpose::Promotion(_) | Purpose::Pause(_) => {
-                Self::Hold
-            }
+            Purpose::Hello => Self::Apart,
+            Purpose::Nothing | Purpose::Promotion(_) | Purpose::Pause(_) => Self::Hold,
             // What a server says of itself must be asked behind the orders that change it.
             Purpose::Info => Self::Behind,
             Purpose::Opinion(..) | Purpose::Ping => Self::Ahead,
@@ -270,7 +271,20 @@ impl Open {
 
     /// Sends a command to a server, if its connection stands.
     pub(super) fn ask(&mut self, master: &mut Master, id: u64, purpose: Purpose, words: &[&str]) {
-        let (request, way) = (RequestId(self.number()), Way::of(&purpose));
+        let way = Way::of(&purpose);
+        self.ask_by(way, master, id, purpose, words);
+    }
+
+    /// The same, past the disk in another way than what it is for has as a rule.
+    pub(super) fn ask_by(
+        &mut self,
+        way: Way,
+        master: &mut Master,
+        id: u64,
+        purpose: Purpose,
+        words: &[&str],
+    ) {
+        let request = RequestId(self.number());
         let Some(server) = master.server_of_mut(id) else {
             return;
         };
@@ -304,6 +318,7 @@ impl Open {
         };
         match way {
             Way::Hold => self.outbox.hold(output),
+            Way::Apart => self.outbox.hold_apart(output),
             Way::Behind => self.outbox.free(output),
             Way::Ahead => self.outbox.overtake(output),
         }

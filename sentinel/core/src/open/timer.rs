@@ -31,7 +31,7 @@ pub(crate) struct Turns {
 }
 
 /// Servers of one turn, and how long it takes.
-const TURN: (u32, Duration) = (64, Duration::from_millis(16));
+const TURN: (u32, Duration) = (48, Duration::from_millis(16));
 
 impl Turns {
     /// The next turn; now, if there were not too many.
@@ -118,8 +118,8 @@ mod tests {
     fn of_many_newcomers_each_has_a_turn() {
         let mut turns = Turns::default();
         let now = Time::from_millis(5);
-        let taken: Vec<u64> = (0..129).map(|_| turns.take(now).as_millis()).collect();
-        assert_eq!([taken[0], taken[63], taken[64], taken[128]], [5, 5, 21, 37]);
+        let taken: Vec<u64> = (0..97).map(|_| turns.take(now).as_millis()).collect();
+        assert_eq!([taken[0], taken[47], taken[48], taken[96]], [5, 5, 21, 37]);
         let later = Time::from_millis(90);
         assert_eq!(turns.take(later), later);
     }

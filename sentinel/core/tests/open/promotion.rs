@@ -52,6 +52,41 @@ fn ordered() -> (Stage, LinkId) {
     panic!("nobody was told to become master");
 }
 
+#[test]
+fn an_elected_one_gives_its_order_while_news_of_others_are_written() {
+    let mut stage = Stage::new(POND);
+    stage.written();
+    let link = stage.connections(6380)[0];
+    stage.connect(link);
+    stage.reply(link, "INFO", &replica("a"));
+    // The master never answers.
+    let voted = |stage: &Stage| {
+        let file = stage.file();
+        file.is_some_and(|(_, text)| text.contains("leader-epoch pond 1"))
+    };
+    for _ in 0..200 {
+        stage.pass(10);
+        stage.reply(link, "PING", &Frame::simple("PONG"));
+        stage.reply(link, "INFO", &replica("a"));
+        if voted(&stage) {
+            break;
+        }
+        stage.written();
+    }
+    assert!(voted(&stage));
+    assert!(
+        stage.requests(link, "INFO").is_empty(),
+        "its vote counts when it is on disk"
+    );
+    stage.written();
+    // From now on the disk hangs.
+    stage.ask("SENTINEL FLUSHCONFIG");
+    assert!(stage.file().is_some());
+    stage.reply(link, "INFO", &replica("a"));
+    assert!(order(&stage, link));
+    assert_eq!(stage.requests(link, "EXEC").len(), 1);
+}
+
 /// The connection is lost and made again; the server says this of itself.
 fn lost_and_found(stage: &mut Stage, link: LinkId, says: &Frame) -> LinkId {
     stage.tell(Input::LinkDown {

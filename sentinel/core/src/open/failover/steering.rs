@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::open::{Open, event::Level, failover::Failover, master::Master, server::Purpose};
+use crate::open::{
+    Open, event::Level, failover::Failover, link::Way, master::Master, server::Purpose,
+};
 
 /// Between two orders to one server.
 const ORDER_PERIOD: Duration = Duration::from_secs(1);
@@ -70,7 +72,7 @@ impl Open {
             return;
         }
         let (host, port) = (to.shown(by_name), to.port.to_string());
-        self.order(master, id, Purpose::Nothing, &host, &port);
+        self.order(Way::Hold, master, id, Purpose::Nothing, &[&host, &port]);
         let now = self.now;
         if let Some(server) = master.server_of_mut(id) {
             server.next_order = now.after(ORDER_PERIOD);
