@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context, Result};
 use duke_resp::{Bytes, BytesMut, Frame, Protocol, RequestDecoder, RequestLimit, encode};
 use tokio::{
+    io::Interest,
     net::{TcpListener, TcpSocket, TcpStream},
     runtime::Builder,
     sync::{Notify, oneshot},
@@ -286,12 +287,18 @@ impl Voice {
     /// Hears what was said, if anything was; false at the end.
     fn hear(&self, input: &mut BytesMut) -> io::Result<bool> {
         let mut scratch = [0; READ_BYTES];
-        match self.stream.try_read(&mut scratch) {
-            Ok(0) => Ok(false),
-            Ok(count) => {
-                input.extend_from_slice(&scratch[..count]);
-                Ok(true)
+        let mut count = 0;
+        // What was less than there is room for was all: the socket need not be asked again.
+        let asked = self.stream.try_io(Interest::READABLE, || {
+            count = self.stream.try_read(&mut scratch)?;
+            match count {
+                1..READ_BYTES => Err(ErrorKind::WouldBlock.into()),
+                0 | READ_BYTES.. => Ok(()),
             }
+        });
+        input.extend_from_slice(&scratch[..count]);
+        match asked {
+            Ok(()) => Ok(count > 0),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
             Err(error) => Err(error),
         }
