@@ -62,6 +62,8 @@ pub(crate) struct Driver {
     dropped: Vec<ClientId>,
     /// Clients that were answered and whose answers are still to be sent.
     answered: Vec<ClientId>,
+    /// Links with commands that are still to be sent.
+    asked: Vec<LinkId>,
     /// The clock's zero.
     begin: Instant,
 }
@@ -111,6 +113,7 @@ impl Driver {
             links: HashMap::new(),
             dropped: Vec::new(),
             answered: Vec::new(),
+            asked: Vec::new(),
             begin: Instant::now(),
         }
     }
@@ -224,7 +227,14 @@ impl Driver {
             LinkEvent::Published { link, message } => {
                 self.handle(Input::Published { link, message });
             }
-            LinkEvent::Up { link, local } => {
+            LinkEvent::Up {
+                link,
+                local,
+                outbox,
+            } => {
+                if let Some(link) = self.links.get_mut(&link) {
+                    link.stands(outbox);
+                }
                 if let Some(local) = local {
                     self.handle(Input::LinkLocal { link, local });
                 }
@@ -343,8 +353,11 @@ impl Driver {
                 request,
                 words,
             } => {
-                if let Some(link) = self.links.get(&link) {
-                    link.send(request, words);
+                if let Some(known) = self.links.get(&link) {
+                    known.send(request, words);
+                    if self.asked.last() != Some(&link) {
+                        self.asked.push(link);
+                    }
                 }
             }
             Output::Resolve { host } => self.errands.resolve(host),
@@ -374,9 +387,15 @@ impl Driver {
         }
     }
 
-    /// Sends what clients were answered. A few sockets are written to at once; of many subscribers each
-    /// has its own task do it, so that links and the clock get their turns in between.
+    /// Sends what servers are asked, and what clients were answered. Of clients, a few sockets are written
+    /// to at once; of many subscribers each has its own task do it, so that links and the clock get their
+    /// turns in between.
     fn push(&mut self) {
+        for link in self.asked.drain(..) {
+            if let Some(link) = self.links.get(&link) {
+                link.push();
+            }
+        }
         for (number, client) in self.answered.drain(..).enumerate() {
             match self.clients.get(&client) {
                 Some(client) if number < PUSHED_MAX => client.outbox.push(),

@@ -99,8 +99,11 @@ pub(crate) struct Scale {
     /// How many of them die; 0 leaves deaths out.
     #[arg(long, default_value_t = 100)]
     dying: usize,
-    /// With this down-after, in milliseconds.
-    #[arg(long, default_value_t = 5_000)]
+    /// How many replicas every master has; fewer at rest where the limit of open files allows no more.
+    #[arg(long, default_value_t = 2)]
+    replicas: usize,
+    /// With this down-after when they die, in milliseconds.
+    #[arg(long, default_value_t = 1_000)]
     down_after: u64,
     /// How often they die.
     #[arg(long, default_value_t = 1)]

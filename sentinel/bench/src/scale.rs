@@ -22,6 +22,8 @@ use crate::{
     table::Table,
 };
 
+/// Files of a process besides its connections to servers.
+const OTHER_FILES: usize = 1_000;
 /// Masters at rest.
 const MASTERS: [usize; 4] = [1, 100, 1_000, 5_000];
 
@@ -44,7 +46,11 @@ pub(crate) async fn run(programs: &Programs, wanted: &Scale) -> Result<()> {
         at_rest(programs, wanted, chosen).await?;
     }
     if deaths {
-        allow_files(wanted.watched, deaths::SENTINELS)?;
+        let fit = replicas_that_fit(wanted.watched, deaths::SENTINELS, wanted.replicas)?;
+        ensure!(
+            fit == wanted.replicas,
+            "the limit of open files allows only {fit} replicas each: say --replicas {fit}"
+        );
         deaths::many_deaths(programs, wanted).await?;
     }
     say("");
@@ -58,40 +64,65 @@ fn kinds(wanted: &Scale) -> impl Iterator<Item = Kind> {
     Kind::BOTH.into_iter().filter(chosen)
 }
 
-/// Every connection has its server's end in this process, whose limit the sentinels inherit.
-fn allow_files(masters: usize, sentinels: usize) -> Result<()> {
-    let connections = masters * model::EACH * watch::LINKS * sentinels;
-    let wanted = u64::try_from(connections + 1_000)?;
+/// Of the replicas wanted for every master, so many as this host's limit of open files allows. Every
+/// connection has its server's end in this process, whose limit the sentinels inherit.
+fn replicas_that_fit(masters: usize, sentinels: usize, wanted: usize) -> Result<usize> {
+    let files = |replicas: usize| masters * (1 + replicas) * watch::LINKS * sentinels + OTHER_FILES;
+    let most = allow_files(files(wanted))?;
+    (0..=wanted)
+        .rev()
+        .find(|replicas| files(*replicas) <= most)
+        .with_context(|| {
+            let least = files(0);
+            format!("{least} files are needed, and only {most} may be open: raise `ulimit -Hn`")
+        })
+}
+
+/// Raises the limit of open files to `wanted`, or as far as may be; says what it is then.
+fn allow_files(wanted: usize) -> Result<usize> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let most = match maximum {
-        Some(maximum) if maximum < wanted => Some(wanted),
-        enough => enough,
+    let most = maximum.map_or(wanted, |maximum| usize::try_from(maximum).unwrap_or(wanted));
+    let limit = |files: usize| {
+        let files = u64::try_from(files).ok();
+        Rlimit {
+            current: files,
+            maximum: files,
+        }
     };
-    let raised = Rlimit {
-        current: most,
-        maximum: most,
-    };
-    setrlimit(Resource::Nofile, raised).with_context(|| {
-        format!("{wanted} files are needed, and only {maximum:?} may be open: raise `ulimit -Hn`")
-    })
+    if most < wanted && setrlimit(Resource::Nofile, limit(wanted)).is_ok() {
+        return Ok(wanted);
+    }
+    setrlimit(Resource::Nofile, limit(most)).context("raising the limit of open files")?;
+    Ok(most)
 }
 
 async fn at_rest(programs: &Programs, wanted: &Scale, chosen: &[usize]) -> Result<()> {
     let rest = Duration::from_secs(wanted.seconds);
     let title = format!(
-        "One sentinel at rest, masters with two replicas each, down-after 30 s: memory, and share of one core over \
-         {} s.",
+        "One sentinel at rest, masters with {} replicas each or as many as the limit of open files allows, \
+         down-after 30 s: memory, and share of one core over {} s.",
+        wanted.replicas,
         rest.as_secs()
     );
-    let table = Table::new(&title, &["masters", "sentinel", "memory (MiB)", "CPU (%)"]);
+    let head = [
+        "masters",
+        "replicas each",
+        "sentinel",
+        "memory (MiB)",
+        "CPU (%)",
+    ];
+    let table = Table::new(&title, &head);
     for masters in chosen.iter().copied() {
-        if let Err(error) = allow_files(masters, 1) {
-            // Fewer are still worth a look.
-            say(&format!("\n{masters} masters: {error:#}"));
-            continue;
-        }
+        let replicas = match replicas_that_fit(masters, 1, wanted.replicas) {
+            Ok(replicas) => replicas,
+            Err(error) => {
+                // Fewer are still worth a look.
+                say(&format!("\n{masters} masters: {error:#}"));
+                continue;
+            }
+        };
         for kind in kinds(wanted) {
-            let fleet = Fleet::start(masters)?;
+            let fleet = Fleet::start(masters, replicas)?;
             let setup = Setup {
                 masters,
                 sentinels: 1,
@@ -100,9 +131,10 @@ async fn at_rest(programs: &Programs, wanted: &Scale, chosen: &[usize]) -> Resul
             let watch = match Watch::start(programs, wanted, kind, &fleet, setup).await {
                 Ok(watch) => watch,
                 Err(error) => {
-                    let never = [kind.name(), &error.to_string(), ""].map(str::to_owned);
-                    let row: Vec<String> = [masters.to_string()].into_iter().chain(never).collect();
-                    table.row(&row);
+                    let error = error.to_string();
+                    let name = kind.name().to_owned();
+                    let place = [masters.to_string(), replicas.to_string()];
+                    table.row(&[&place[..], &[name, error, String::new()]].concat());
                     continue;
                 }
             };
@@ -116,6 +148,7 @@ async fn at_rest(programs: &Programs, wanted: &Scale, chosen: &[usize]) -> Resul
             let mebibytes = process.memory()? / (1 << 20);
             table.row(&[
                 masters.to_string(),
+                replicas.to_string(),
                 kind.name().to_owned(),
                 mebibytes.to_string(),
                 format!("{share:.1}"),

@@ -182,8 +182,19 @@ impl<P> Wire<P> {
     }
 
     pub(crate) fn pinged(&mut self, now: Time, period: Duration) {
+        self.pinged_until(now, now.after(period));
+    }
+
+    /// A PING was sent, and the next one is due then.
+    pub(crate) fn pinged_until(&mut self, now: Time, next: Time) {
         self.pings.push_back(now);
-        self.next_ping = now.after(period);
+        self.next_ping = next;
+    }
+
+    /// The next PING is due `period` after the last one that was not answered, or from now.
+    pub(crate) fn hurry(&mut self, now: Time, period: Duration) {
+        let last = self.pings.back().copied().unwrap_or(now);
+        self.next_ping = self.next_ping.min(last.after(period));
     }
 
     /// An acceptable answer to the oldest PING.

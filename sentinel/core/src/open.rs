@@ -26,7 +26,7 @@ pub(crate) mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -43,7 +43,7 @@ use self::{
     script::Job,
     server::Server,
     session::Session,
-    timer::{Sleeper, Timers},
+    timer::{Sleeper, Timers, Turns},
 };
 use crate::{
     conf::{Conf, MasterConf},
@@ -112,6 +112,9 @@ pub(crate) struct Open {
     owners: BTreeMap<LinkId, Owner>,
     /// Our end of connections.
     locals: BTreeMap<LinkId, IpAddr>,
+    /// Where masters were last found by their addresses; not always where they are.
+    places: BTreeMap<SocketAddr, String>,
+    turns: Turns,
     timers: Timers,
     /// Masters something happened to.
     touched: BTreeSet<String>,
@@ -174,6 +177,8 @@ impl Open {
             peers: BTreeMap::new(),
             owners: BTreeMap::new(),
             locals: BTreeMap::new(),
+            places: BTreeMap::new(),
+            turns: Turns::default(),
             timers: Timers::default(),
             touched: BTreeSet::new(),
             awake: BTreeSet::new(),
@@ -233,14 +238,16 @@ impl Open {
         let by_name = self.conf.sentinel.announce_hostnames;
         let ip = self.resolve(&conf.place.host);
         let address = Address::new(&conf.place.host, conf.place.port, ip);
-        let server = Server::new(self.now, self.number(), address, by_name, false);
+        let turn = self.turns.take(self.now);
+        let server = Server::new(turn, self.number(), address, by_name, false);
         let mut master = Box::new(Master::new(name, conf, server));
         let conf = &mut master.conf;
         for place in std::mem::take(&mut conf.replicas) {
             let ip = self.resolve(&place.host);
             let address = Address::new(&place.host, place.port, ip);
             if !address.same(&master.server.address) {
-                let server = Server::new(self.now, self.number(), address, by_name, true);
+                let turn = self.turns.take(self.now);
+                let server = Server::new(turn, self.number(), address, by_name, true);
                 master.replicas.insert(server.name.clone(), server);
             }
         }

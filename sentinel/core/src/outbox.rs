@@ -4,7 +4,7 @@
 //! leaves only when everything remembered before it is durable. Whatever only looks (connections,
 //! PING, INFO, questions, and answers to these) leaves at once: a slow disk must not make the others
 //! look silent to this Duke, nor this Duke to them. On one connection only what depends on nothing
-//! else there, as PING does, overtakes what waits.
+//! else there, as PING does, overtakes what waits; and news, on which nothing depends, are overtaken.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,9 +17,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     free: VecDeque<Output>,
-    /// Each with the sequence that must be durable first.
-    held: VecDeque<(u64, Output)>,
-    /// How many of them go to one connection; none of these is zero.
+    held: VecDeque<Held>,
+    /// How many of them keep their place on one connection; none of these is zero.
     behind: BTreeMap<Connection, usize>,
     /// The newest state, until it is taken: it replaces any older one.
     state: Option<String>,
@@ -30,6 +29,16 @@ pub(crate) struct Outbox {
     writing: bool,
 }
 
+/// What waits for the disk.
+#[derive(Debug)]
+struct Held {
+    /// The sequence that must be durable first.
+    needed: u64,
+    output: Output,
+    /// What comes later on the same connection stays behind it.
+    keeps_place: bool,
+}
+
 impl Outbox {
     /// Adds what must wait for the disk.
     pub(crate) fn hold(&mut self, output: Output) {
@@ -37,7 +46,20 @@ impl Outbox {
             let count = self.behind.entry(connection).or_default();
             *count = count.saturating_add(1);
         }
-        self.held.push_back((self.sequence, output));
+        self.push(output, true);
+    }
+
+    /// Adds what must wait for the disk, and nothing else for it.
+    pub(crate) fn hold_apart(&mut self, output: Output) {
+        self.push(output, false);
+    }
+
+    fn push(&mut self, output: Output, keeps_place: bool) {
+        self.held.push_back(Held {
+            needed: self.sequence,
+            output,
+            keeps_place,
+        });
     }
 
     /// Adds what need not wait, behind what was said on the same connection before.
@@ -82,14 +104,14 @@ impl Outbox {
         };
         let (withdrawn, held) = std::mem::take(&mut self.held)
             .into_iter()
-            .partition::<VecDeque<_>, _>(|(_, output)| waiting(output).is_some());
+            .partition::<VecDeque<_>, _>(|held| waiting(&held.output).is_some());
         self.held = held;
-        for (_, output) in &withdrawn {
-            self.leave(output);
+        for held in withdrawn.iter().filter(|held| held.keeps_place) {
+            self.leave(&held.output);
         }
         withdrawn
             .iter()
-            .filter_map(|(_, output)| waiting(output))
+            .filter_map(|held| waiting(&held.output))
             .collect()
     }
 
@@ -112,12 +134,18 @@ impl Outbox {
             let sequence = self.sequence;
             return Some(Output::Persist { sequence, text });
         }
-        let (needed, _) = self.held.front()?;
-        if *needed > self.durable {
+        let first = self.held.front()?;
+        if first.needed > self.durable {
             return None;
         }
-        let (_, output) = self.held.pop_front()?;
-        self.leave(&output);
+        let Held {
+            output,
+            keeps_place,
+            ..
+        } = self.held.pop_front()?;
+        if keeps_place {
+            self.leave(&output);
+        }
         Some(output)
     }
 
@@ -235,6 +263,23 @@ mod tests {
         outbox.acknowledge(1);
         assert_eq!(outbox.next(), Some(request(8, 2)));
         assert_eq!(outbox.next(), None);
+    }
+
+    #[test]
+    fn nothing_waits_behind_news() {
+        let mut outbox = Outbox::default();
+        outbox.persist("state".into());
+        outbox.hold_apart(request(7, 1));
+        outbox.free(request(7, 2));
+        assert_eq!(outbox.next(), Some(request(7, 2)));
+        outbox.hold(request(7, 3));
+        outbox.free(request(7, 4));
+        assert!(matches!(outbox.next(), Some(Output::Persist { .. })));
+        assert_eq!(outbox.next(), None);
+        outbox.acknowledge(1);
+        for number in [1, 3, 4] {
+            assert_eq!(outbox.next(), Some(request(7, number)));
+        }
     }
 
     #[test]

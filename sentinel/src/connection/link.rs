@@ -43,14 +43,19 @@ pub(crate) enum LinkEvent {
         request: RequestId,
         reply: Frame,
     },
-    /// The connection stands; with our end of it.
-    Up { link: LinkId, local: Option<IpAddr> },
+    /// The connection stands; with our end of it, and where its commands go.
+    Up {
+        link: LinkId,
+        local: Option<IpAddr>,
+        outbox: Arc<Outbox>,
+    },
 }
 
 /// One outgoing connection; dropping it closes the socket without a report.
 #[derive(Debug)]
 pub(crate) struct Link {
-    outbox: Arc<Outbox>,
+    /// None until it stands: nothing is said before.
+    outbox: Option<Arc<Outbox>>,
     waiting: Arc<Waiting>,
     listens: Arc<AtomicBool>,
     task: AbortHandle,
@@ -68,23 +73,26 @@ impl Link {
         caller: Option<Caller>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
-        let outbox = Arc::new(Outbox::new(OUTBOX_BYTES_MAX));
         let waiting = Arc::new(Waiting::default());
         let listens = Arc::new(AtomicBool::new(false));
         let connection = Connection {
             link,
             listens: Arc::clone(&listens),
-            outbox: Arc::clone(&outbox),
             waiting: Arc::clone(&waiting),
             events,
         };
         let task = tokio::spawn(connection.run(address, patience, caller)).abort_handle();
         Self {
-            outbox,
+            outbox: None,
             waiting,
             listens,
             task,
         }
+    }
+
+    /// The connection stands.
+    pub(crate) fn stands(&mut self, outbox: Arc<Outbox>) {
+        self.outbox = Some(outbox);
     }
 
     /// From now on what comes unasked is wanted.
@@ -92,26 +100,36 @@ impl Link {
         self.listens.store(true, Ordering::Relaxed);
     }
 
-    /// Sends `words`; the reply comes back under `request`.
+    /// Takes `words`, which [`Link::push`] sends; the reply comes back under `request`.
     pub(crate) fn send(&self, request: RequestId, words: Vec<Bytes>) {
+        let Some(outbox) = &self.outbox else {
+            return;
+        };
         self.waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push_back(request);
         let command = Frame::command(words);
         // An overflow cuts the connection, whose task reports it.
-        let appended = self
-            .outbox
-            .append(|buffer| encode(&command, Protocol::Resp2, buffer));
+        let appended = outbox.append(|buffer| encode(&command, Protocol::Resp2, buffer));
         if appended.is_err() {
             debug!(?request, "cut a link whose peer does not read");
+        }
+    }
+
+    /// Sends everything taken so far, in one packet if it fits, and without waking the connection's task.
+    pub(crate) fn push(&self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.push();
         }
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.outbox.finish(End::Cut);
+        if let Some(outbox) = &self.outbox {
+            outbox.finish(End::Cut);
+        }
         self.task.abort();
     }
 }
@@ -119,7 +137,6 @@ impl Drop for Link {
 struct Connection {
     link: LinkId,
     listens: Arc<AtomicBool>,
-    outbox: Arc<Outbox>,
     waiting: Arc<Waiting>,
     events: mpsc::Sender<LinkEvent>,
 }
@@ -135,9 +152,14 @@ impl Connection {
                     .local_addr()
                     .ok()
                     .map(|address| address.ip());
-                let link = self.link;
-                if self.report(LinkEvent::Up { link, local }).await {
-                    self.converse(stream).await
+                let outbox = Arc::new(Outbox::with_socket(OUTBOX_BYTES_MAX, stream.plain()));
+                let up = LinkEvent::Up {
+                    link: self.link,
+                    local,
+                    outbox: Arc::clone(&outbox),
+                };
+                if self.report(up).await {
+                    self.converse(stream, &outbox).await
                 } else {
                     return;
                 }
@@ -152,16 +174,16 @@ impl Connection {
     }
 
     /// Writes and reads by turns until the connection ends.
-    async fn converse(&self, mut stream: Stream) -> LinkError {
+    async fn converse(&self, mut stream: Stream, outbox: &Outbox) -> LinkError {
         let mut decoder = ReplyDecoder::new(ReplyLimit::default());
         let mut buffer = BytesMut::new();
         loop {
-            match self.outbox.next() {
+            match outbox.next() {
                 Work::Close => return LinkError::Overflow,
                 Work::Write(chunk) => {
                     let written = tokio::select! {
                         biased;
-                        () = self.outbox.cut() => return LinkError::Overflow,
+                        () = outbox.cut() => return LinkError::Overflow,
                         written = stream.write(&chunk) => written,
                     };
                     if let Err(error) = written {
@@ -173,7 +195,7 @@ impl Connection {
             }
             tokio::select! {
                 biased;
-                () = self.outbox.woken() => {}
+                () = outbox.woken() => {}
                 taken = stream.read(&mut buffer) => {
                     let delivered = self.deliver(&mut decoder, &mut buffer).await;
                     match taken {
@@ -320,7 +342,7 @@ mod tests {
     async fn peer() -> Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (sender, mut events) = mpsc::channel(8);
-        let link = Link::start(
+        let mut link = Link::start(
             LinkId(1),
             listener.local_addr().unwrap(),
             PATIENCE,
@@ -328,13 +350,14 @@ mod tests {
             sender,
         );
         let (stream, _) = listener.accept().await.unwrap();
-        assert!(matches!(
-            events.recv().await,
+        match events.recv().await {
             Some(LinkEvent::Up {
                 link: LinkId(1),
+                outbox,
                 ..
-            })
-        ));
+            }) => link.stands(outbox),
+            other => panic!("{other:?}"),
+        }
         Peer {
             link,
             events,
@@ -359,6 +382,7 @@ mod tests {
         } = peer().await;
         link.send(RequestId(7), vec![Bytes::from_static(b"PING")]);
         link.send(RequestId(9), vec![Bytes::from_static(b"ROLE")]);
+        link.push();
         let mut sent = [0; 28];
         stream.read_exact(&mut sent).await.unwrap();
         assert_eq!(&sent, b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nROLE\r\n");
@@ -429,6 +453,7 @@ mod tests {
         let word = Bytes::from(vec![b'x'; OUTBOX_BYTES_MAX / 2]);
         for request in 0..64 {
             link.send(RequestId(request), vec![word.clone()]);
+            link.push();
             tokio::task::yield_now().await;
         }
         assert_eq!(end(&mut events).await, LinkError::Overflow);

@@ -55,12 +55,8 @@ pub(crate) enum Work {
 pub(crate) struct Overflow;
 
 impl Outbox {
-    /// For a connection whose own task writes everything.
-    pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self::with_socket(limit_bytes, None)
-    }
-
-    /// For a connection on which [`Outbox::push`] writes, too, if there is a socket.
+    /// For a connection on which [`Outbox::push`] writes if there is a socket; else its own task writes
+    /// everything.
     pub(crate) fn with_socket(limit_bytes: usize, socket: Option<Arc<TcpStream>>) -> Self {
         let state = Mutex::new(State::default());
         Self {
@@ -178,7 +174,7 @@ mod tests {
 
     #[test]
     fn chunks_come_out_in_order_and_then_the_end() {
-        let outbox = Outbox::new(100);
+        let outbox = Outbox::with_socket(100, None);
         assert_eq!(outbox.next(), Work::Idle);
         outbox
             .append(|buffer| buffer.extend_from_slice(b"ab"))
@@ -196,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_the_socket_did_not_take_counts_against_the_limit() {
-        let outbox = Outbox::new(4);
+        let outbox = Outbox::with_socket(4, None);
         outbox
             .append(|buffer| buffer.extend_from_slice(b"abcde"))
             .unwrap();

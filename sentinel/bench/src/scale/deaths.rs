@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
 use super::{
-    model::{Fleet, address, index, of},
+    model::{Fleet, address, index},
     watch::{Setup, Watch, name},
 };
 use crate::{
@@ -68,7 +68,7 @@ pub(super) async fn many_deaths(programs: &Programs, wanted: &Scale) -> Result<(
 }
 
 async fn one(programs: &Programs, wanted: &Scale, kind: Kind) -> Result<Vec<String>> {
-    let fleet = Fleet::start(wanted.watched)?;
+    let fleet = Fleet::start(wanted.watched, wanted.replicas)?;
     let setup = Setup {
         masters: wanted.watched,
         sentinels: SENTINELS,
@@ -83,7 +83,7 @@ async fn one(programs: &Programs, wanted: &Scale, kind: Kind) -> Result<Vec<Stri
     let rested = u64::try_from(begin.elapsed().as_millis())?;
     let commands = (fleet.commands() - before) * 1_000 / rested.max(1);
     let masters = named(&watch, wanted.watched).await?;
-    let first = |master: usize| Some(address(of(master, 0)).into());
+    let first = |master: usize| Some(address(fleet.of(master, 0)).into());
     let mut all = masters.iter().enumerate();
     let before = all.by_ref().filter(|(master, ip)| **ip != first(*master));
     let before = before.count();

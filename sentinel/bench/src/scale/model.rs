@@ -4,9 +4,10 @@
 
 use std::{
     fmt::Write as _,
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -15,14 +16,12 @@ use std::{
 use anyhow::{Context, Result};
 use duke_resp::{Bytes, BytesMut, Frame, Protocol, RequestDecoder, RequestLimit, encode};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::Interest,
     net::{TcpListener, TcpSocket, TcpStream},
     runtime::Builder,
-    sync::{mpsc, oneshot},
+    sync::{Notify, oneshot},
 };
 
-/// Servers of one master, itself included.
-pub(super) const EACH: usize = 3;
 /// Bytes read at once.
 const READ_BYTES: usize = 4 * 1024;
 /// Sockets that share the port, and connections that may wait to be accepted on each.
@@ -45,6 +44,8 @@ pub(super) struct Fleet {
 #[derive(Debug)]
 struct Servers {
     port: u16,
+    /// Servers of one master, itself included.
+    each: usize,
     all: Vec<Server>,
     connections: AtomicUsize,
     commands: AtomicU64,
@@ -62,7 +63,16 @@ struct Server {
 struct State {
     /// The address it follows; a master if none.
     follows: Option<(String, String)>,
-    subscribers: Vec<mpsc::UnboundedSender<Bytes>>,
+    subscribers: Vec<Weak<Voice>>,
+}
+
+/// One connection to a server, and what it could not be told yet. Whoever has something to say says it
+/// without waking the connection's task: the model is not to be the load that is measured.
+#[derive(Debug)]
+struct Voice {
+    stream: TcpStream,
+    waiting: Mutex<BytesMut>,
+    woken: Notify,
 }
 
 /// Where a server is.
@@ -79,24 +89,20 @@ pub(super) fn index(ip: IpAddr) -> Option<usize> {
     Some(high << 16 | usize::from(middle) << 8 | usize::from(low))
 }
 
-/// The index of a master's server.
-pub(super) fn of(master: usize, which: usize) -> usize {
-    master * EACH + which
-}
-
 impl Fleet {
-    /// So many masters with two replicas each begin to listen.
+    /// So many masters with so many replicas each begin to listen.
     ///
     /// # Errors
     /// When there is no port or no thread.
-    pub(super) fn start(masters: usize) -> Result<Self> {
+    pub(super) fn start(masters: usize, replicas: usize) -> Result<Self> {
+        let each = 1 + replicas;
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let (listeners, port) = {
             let _inside = runtime.enter();
             listen()?
         };
-        let all = (0..masters * EACH).map(|index| {
-            let master = index / EACH * EACH;
+        let all = (0..masters * each).map(|index| {
+            let master = index / each * each;
             let follows =
                 (index != master).then(|| (address(master).to_string(), port.to_string()));
             let state = State {
@@ -110,6 +116,7 @@ impl Fleet {
         });
         let servers = Arc::new(Servers {
             port,
+            each,
             all: all.collect(),
             connections: AtomicUsize::new(0),
             commands: AtomicU64::new(0),
@@ -134,6 +141,16 @@ impl Fleet {
 
     pub(super) fn port(&self) -> u16 {
         self.servers.port
+    }
+
+    /// How many servers one master has, itself included.
+    pub(super) fn each(&self) -> usize {
+        self.servers.each
+    }
+
+    /// The index of a master's server.
+    pub(super) fn of(&self, master: usize, which: usize) -> usize {
+        master * self.servers.each + which
     }
 
     /// How many connections stand.
@@ -185,7 +202,8 @@ impl Servers {
     /// Whoever of the same group follows this one.
     fn replicas(&self, master: usize) -> String {
         let own = address(master).to_string();
-        let group = master / EACH * EACH..master / EACH * EACH + EACH;
+        let first = master / self.each * self.each;
+        let group = first..first + self.each;
         let mut lines = String::new();
         for (number, replica) in group
             .filter(|index| {
@@ -219,10 +237,75 @@ impl Server {
             Frame::Bulk(payload.clone()),
         ];
         encode(&Frame::Push(words.to_vec()), Protocol::Resp2, &mut message);
-        let message = message.freeze();
         let subscribers = &mut self.lock().subscribers;
-        subscribers.retain(|subscriber| subscriber.send(message.clone()).is_ok());
+        subscribers.retain(|subscriber| {
+            let voice = subscriber.upgrade();
+            voice.is_some_and(|voice| voice.say(&message).is_ok())
+        });
         i64::try_from(subscribers.len()).unwrap_or(0)
+    }
+}
+
+impl Voice {
+    /// Says it at once, as far as the socket takes it; the connection's task says the rest.
+    fn say(&self, words: &[u8]) -> io::Result<()> {
+        let mut waiting = self.lock();
+        let mut rest = words;
+        if waiting.is_empty() {
+            match self.stream.try_write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !rest.is_empty() {
+            waiting.extend_from_slice(rest);
+            drop(waiting);
+            self.woken.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Says what waits.
+    async fn catch_up(&self) -> io::Result<()> {
+        loop {
+            {
+                let mut waiting = self.lock();
+                if waiting.is_empty() {
+                    return Ok(());
+                }
+                match self.stream.try_write(&waiting) {
+                    Ok(written) => drop(waiting.split_to(written)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.stream.writable().await?;
+        }
+    }
+
+    /// Hears what was said, if anything was; false at the end.
+    fn hear(&self, input: &mut BytesMut) -> io::Result<bool> {
+        let mut scratch = [0; READ_BYTES];
+        let mut count = 0;
+        // What was less than there is room for was all: the socket need not be asked again.
+        let asked = self.stream.try_io(Interest::READABLE, || {
+            count = self.stream.try_read(&mut scratch)?;
+            match count {
+                1..READ_BYTES => Err(ErrorKind::WouldBlock.into()),
+                0 | READ_BYTES.. => Ok(()),
+            }
+        });
+        input.extend_from_slice(&scratch[..count]);
+        match asked {
+            Ok(()) => Ok(count > 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BytesMut> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,42 +335,47 @@ async fn accept(listener: TcpListener, servers: Arc<Servers>) {
     }
 }
 
-async fn serve(mut stream: TcpStream, fleet: &Servers) -> Result<()> {
+async fn serve(stream: TcpStream, fleet: &Servers) -> Result<()> {
     stream.set_nodelay(true)?;
     let own = index(stream.local_addr()?.ip()).context("servers are in 127.0.0.0/8")?;
     let server = fleet
         .all
         .get(own)
         .context("there are not so many servers")?;
-    let (said, mut messages) = mpsc::unbounded_channel();
+    let voice = Arc::new(Voice {
+        stream,
+        waiting: Mutex::default(),
+        woken: Notify::new(),
+    });
     let mut decoder = RequestDecoder::new(RequestLimit::default());
-    let (mut input, mut output) = (BytesMut::with_capacity(READ_BYTES), BytesMut::new());
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
     let mut queued = None;
     loop {
         tokio::select! {
-            read = stream.read_buf(&mut input) => {
-                if read? == 0 {
-                    return Ok(());
-                }
-                if input[..] == *PING {
-                    input.clear();
-                    output.extend_from_slice(PONG);
-                    fleet.commands.fetch_add(1, Ordering::Relaxed);
-                }
-                while let Some(words) = decoder.decode(&mut input)? {
-                    let reply = obey(fleet, own, &words, &mut queued, &said);
-                    encode(&reply, Protocol::Resp2, &mut output);
-                    fleet.commands.fetch_add(1, Ordering::Relaxed);
-                }
+            biased;
+            readable = voice.stream.readable() => readable?,
+            () = voice.woken.notified() => {
+                voice.catch_up().await?;
+                continue;
             }
-            Some(message) = messages.recv() => output.extend_from_slice(&message),
         }
-        if server.dead.load(Ordering::Relaxed) {
-            output.clear();
+        if !voice.hear(&mut input)? {
+            return Ok(());
         }
-        if !output.is_empty() {
-            stream.write_all_buf(&mut output).await?;
+        if input[..] == *PING {
+            input.clear();
+            output.extend_from_slice(PONG);
+            fleet.commands.fetch_add(1, Ordering::Relaxed);
         }
+        while let Some(words) = decoder.decode(&mut input)? {
+            let reply = obey(fleet, own, &words, &mut queued, &voice);
+            encode(&reply, Protocol::Resp2, &mut output);
+            fleet.commands.fetch_add(1, Ordering::Relaxed);
+        }
+        if !server.dead.load(Ordering::Relaxed) && !output.is_empty() {
+            voice.say(&output)?;
+        }
+        output.clear();
     }
 }
 
@@ -297,7 +385,7 @@ fn obey(
     own: usize,
     words: &[Bytes],
     queued: &mut Option<usize>,
-    said: &mpsc::UnboundedSender<Bytes>,
+    voice: &Arc<Voice>,
 ) -> Frame {
     let name = words.first().map(|word| word.to_ascii_lowercase());
     let name = name.as_deref().unwrap_or_default();
@@ -310,10 +398,16 @@ fn obey(
         (b"ping", _) => return Frame::simple("PONG"),
         (b"info", _) => return Frame::bulk(fleet.info(own)),
         (b"publish", [_, channel, payload]) => {
-            return Frame::Integer(server.publish(channel, payload));
+            let dead = server.dead.load(Ordering::Relaxed);
+            let heard = if dead {
+                0
+            } else {
+                server.publish(channel, payload)
+            };
+            return Frame::Integer(heard);
         }
         (b"subscribe", [_, channel]) => {
-            server.lock().subscribers.push(said.clone());
+            server.lock().subscribers.push(Arc::downgrade(voice));
             let channel = Frame::Bulk(channel.clone());
             return Frame::Push(vec![Frame::bulk("subscribe"), channel, Frame::Integer(1)]);
         }
@@ -355,9 +449,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_changes_its_role_and_tells_its_subscribers() {
-        let fleet = Fleet::start(2).unwrap();
+        let fleet = Fleet::start(2, 2).unwrap();
         let at = |index: usize| (IpAddr::V4(address(index)), fleet.port()).into();
-        let (master, replica) = (of(1, 0), of(1, 2));
+        let (master, replica) = (fleet.of(1, 0), fleet.of(1, 2));
         let mut ears = Wire::connect(at(replica)).await.unwrap();
         ears.ask(&["SUBSCRIBE", "hello"]).await.unwrap();
         let mut wire = Wire::connect(at(replica)).await.unwrap();

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result};
 use tokio::time::{sleep, timeout};
 
-use super::model::{EACH, Fleet, address, of};
+use super::model::{Fleet, address};
 use crate::{
     Scale,
     group::free_port,
@@ -20,6 +20,9 @@ const GATHERING: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(250);
 /// Connections of a sentinel to a data server: for commands, and for the channel.
 pub(super) const LINKS: usize = 2;
+
+/// Places for those who ask.
+const CLIENTS: usize = 500;
 
 /// Sentinels of one kind.
 #[derive(Debug)]
@@ -86,12 +89,12 @@ impl Watch {
     }
 
     async fn whole(&self, fleet: &Fleet, setup: Setup) {
-        let wanted = setup.masters * EACH * LINKS * setup.sentinels;
+        let wanted = setup.masters * fleet.each() * LINKS * setup.sentinels;
         while fleet.connections() < wanted {
             sleep(PAUSE).await;
         }
         for port in &self.ports {
-            while !finds_all_well(*port, setup).await {
+            while !finds_all_well(*port, setup, fleet.each()).await {
                 sleep(PAUSE).await;
             }
         }
@@ -103,34 +106,38 @@ impl Watch {
     }
 }
 
-async fn finds_all_well(port: u16, setup: Setup) -> bool {
+async fn finds_all_well(port: u16, setup: Setup, each: usize) -> bool {
     let Ok(info) = ask(port, &["INFO", "sentinel"]).await else {
         return false;
     };
-    let well = format!(",slaves=2,sentinels={}", setup.sentinels);
+    let well = format!(",slaves={},sentinels={}", each - 1, setup.sentinels);
     let info = text(&info);
     let lines = info.lines().filter(|line| line.contains("status=ok"));
     lines.filter(|line| line.ends_with(&well)).count() == setup.masters
 }
 
+/// The limit of clients must be beyond the links: stock makes room for no more descriptors than that,
+/// whatever they are for.
 fn configuration(fleet: &Fleet, setup: Setup, own: u16, all: &[u16]) -> String {
+    let maxclients = setup.masters * fleet.each() * LINKS + CLIENTS;
     let id = |port: u16| format!("{port:040x}");
     let quorum = all.len() / 2 + 1;
     let mut lines = vec![
         format!("port {own}"),
         "bind 127.0.0.1".to_owned(),
         format!("sentinel myid {}", id(own)),
+        format!("maxclients {maxclients}"),
     ];
     for master in 0..setup.masters {
         let (name, port) = (name(master), fleet.port());
-        let at = |which: usize| address(of(master, which));
+        let at = |which: usize| address(fleet.of(master, which));
         lines.push(format!("sentinel monitor {name} {} {port} {quorum}", at(0)));
         lines.push(format!(
             "sentinel down-after-milliseconds {name} {}",
             setup.down_after.as_millis()
         ));
         lines.push(format!("sentinel failover-timeout {name} 10000"));
-        for which in 1..EACH {
+        for which in 1..fleet.each() {
             lines.push(format!(
                 "sentinel known-replica {name} {} {port}",
                 at(which)

@@ -22,7 +22,7 @@ use duke_resp::{Bytes, Frame, Protocol};
 use super::{
     Open,
     acl::log::{Denial, Reason},
-    hello::{CHANNEL, Hello},
+    hello::CHANNEL,
 };
 use crate::{
     id::ClientId,
@@ -328,10 +328,8 @@ impl Open {
         if words.text(1) != CHANNEL {
             return Frame::error("ERR Only HELLO messages are accepted by Sentinel instances.");
         }
-        if let Some(hello) = words.0.get(2).and_then(|text| Hello::read(text))
-            && hello.id != self.conf.sentinel.id
-        {
-            self.heard.push_back(hello);
+        if let Some(text) = words.0.get(2) {
+            self.take_hello(text);
         }
         Frame::Integer(1)
     }

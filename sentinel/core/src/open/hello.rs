@@ -3,6 +3,8 @@
 //! Whoever is found in this way belongs to the group, as with stock. Nothing here trusts an epoch
 //! beyond reason.
 
+pub(super) mod repeat;
+
 use std::time::Duration;
 
 use super::{
@@ -13,9 +15,10 @@ use super::{
     master::Master,
     peer::{Peer, Witness},
     server::Purpose,
+    timer::again,
 };
 use crate::{id::LinkId, mutation::Mutant};
-use duke_resp::Frame;
+use duke_resp::Bytes;
 
 /// Where sentinels tell each other of themselves.
 pub(crate) const CHANNEL: &str = "__sentinel__:hello";
@@ -37,12 +40,14 @@ pub(crate) struct Hello {
     pub(crate) master_host: String,
     pub(crate) master_port: u16,
     pub(crate) config_epoch: u64,
+    /// All of it, as it was said.
+    pub(crate) text: Bytes,
 }
 
 impl Hello {
     /// Reads a hello; none if it is not one.
-    pub(crate) fn read(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
+    pub(crate) fn read(said: &Bytes) -> Option<Self> {
+        let text = std::str::from_utf8(said).ok()?;
         let fields: Vec<&str> = text.split(',').collect();
         let [
             host,
@@ -63,6 +68,7 @@ impl Hello {
             master_host: master_host.to_owned(),
             master_port: master_port.parse().ok()?,
             config_epoch: config_epoch.parse().ok()?,
+            text: said.clone(),
         })
     }
 }
@@ -76,7 +82,7 @@ impl Open {
     /// Says hello on all channels whose turn it is, and to all sentinels.
     pub(crate) fn greet(&mut self, master: &mut Master) {
         let now = self.now;
-        let next = now.after(self.periods.publish);
+        let next = again(now, self.periods.publish);
         if self.outbox.held() > HELD_MAX {
             // The disk hangs: what is said waits for it, and need not be said twice.
             let switched = master.switched.map(|(at, _)| now.since(at));
@@ -174,22 +180,14 @@ impl Open {
         }
     }
 
-    /// Somebody spoke on a server's channel.
-    pub(crate) fn published(&mut self, master: &mut Master, server: u64, message: &Frame) {
-        let now = self.now;
-        if let Some(server) = master.server_of_mut(server) {
-            server.heard = now;
-        }
-        let Some([kind, channel, payload]) = message.as_array().and_then(|all| all.first_chunk())
-        else {
+    /// Somebody said this, as a hello.
+    pub(crate) fn take_hello(&mut self, text: &Bytes) {
+        if self.knows_hello(text) {
             return;
-        };
-        let is = |frame: &Frame, word: &str| frame.as_text().is_some_and(|text| *text == word);
-        if is(kind, "message") && is(channel, CHANNEL) {
-            let hello = payload.as_text().and_then(|text| Hello::read(text));
-            if let Some(hello) = hello.filter(|hello| hello.id != self.conf.sentinel.id) {
-                self.heard.push_back(hello);
-            }
+        }
+        let hello = Hello::read(text);
+        if let Some(hello) = hello.filter(|hello| hello.id != self.conf.sentinel.id) {
+            self.heard.push_back(hello);
         }
     }
 
@@ -257,6 +255,7 @@ impl Open {
                 witness.next_hello = now;
             }
         }
+        self.note_hello(master, hello);
         self.join_majority(master);
     }
 
@@ -402,13 +401,13 @@ mod tests {
     fn a_hello_has_eight_fields() {
         let id = "c".repeat(40);
         let text = format!("10.0.0.4,26379,{id},7,lake,10.0.0.1,6379,6");
-        let hello = Hello::read(text.as_bytes()).unwrap();
+        let hello = Hello::read(&Bytes::from(text.clone())).unwrap();
         assert_eq!(
             (hello.port, hello.current_epoch, hello.config_epoch),
             (26379, 7, 6)
         );
         assert_eq!((hello.id, hello.master_host.as_str()), (id, "10.0.0.1"));
-        assert_eq!(Hello::read(format!("{text},2").as_bytes()), None);
-        assert_eq!(Hello::read(b"junk"), None);
+        assert_eq!(Hello::read(&Bytes::from(format!("{text},2"))), None);
+        assert_eq!(Hello::read(&Bytes::from_static(b"junk")), None);
     }
 }

@@ -206,18 +206,20 @@ impl Open {
     /// A server answered INFO.
     pub(super) fn informed(&mut self, master: &mut Master, id: u64, reply: &Frame) {
         let Some(text) = reply.as_text() else { return };
-        let read = info::read(text);
         let now = self.now;
         let is_master = master.server.id == id;
         let reboots = master.conf.reboot_down_after > Duration::ZERO;
         let Some(server) = master.server_of_mut(id) else {
             return;
         };
-        server.info_text = Some(text.clone());
-        let known = std::mem::replace(&mut server.info, read);
         server.informed = Some(now);
         server.info_at = Some(now);
-        let other = !known.run_id.is_empty() && known.run_id != server.info.run_id;
+        let mut other = false;
+        if server.info_text.as_ref() != Some(text) {
+            server.info_text = Some(text.clone());
+            let known = std::mem::replace(&mut server.info, info::read(text));
+            other = !known.run_id.is_empty() && known.run_id != server.info.run_id;
+        }
         let slave = matches!(server.info.role, Role::Replica { .. });
         let changed = slave != server.reports_slave;
         if changed {

@@ -12,7 +12,7 @@ use super::{
     failover::Failover,
     master::Master,
     server::{Purpose, Server},
-    timer::Sleeper,
+    timer::{Sleeper, again},
 };
 use crate::{
     id::{LinkId, RequestId},
@@ -47,9 +47,11 @@ pub(crate) enum Owner {
 
 /// How a request gets past the disk.
 #[derive(Clone, Copy)]
-enum Way {
+pub(crate) enum Way {
     /// When everything remembered until now is durable.
     Hold,
+    /// Then, too, and nothing else waits behind it.
+    Apart,
     /// At once, but behind what waits on the same connection.
     Behind,
     /// At once.
@@ -60,9 +62,8 @@ impl Way {
     fn of(purpose: &Purpose) -> Self {
         match purpose {
             // A hello may tell of a master the disk does not know of yet.
-            Purpose::Hello | Purpose::Nothing | Purpose::Order | Purpose::Promotion(_) => {
-                Self::Hold
-            }
+            Purpose::Hello => Self::Apart,
+            Purpose::Nothing | Purpose::Order | Purpose::Promotion(_) => Self::Hold,
             // What a server says of itself must be asked behind the orders that change it. A pause ends by
             // itself, and is the shorter the longer it waits.
             Purpose::Info | Purpose::Pause(_) => Self::Behind,
@@ -75,8 +76,8 @@ impl Open {
     /// Connects to, pings, and asks whoever belongs to a master.
     pub(super) fn tend(&mut self, master: &mut Master) {
         for id in master.ids() {
-            self.tend_ears(master, id);
             self.tend_command(master, id);
+            self.tend_ears(master, id);
             self.look(master, id);
         }
     }
@@ -84,10 +85,19 @@ impl Open {
     fn tend_command(&mut self, master: &mut Master, id: u64) {
         let now = self.now;
         let down_after = master.conf.down_after;
-        let period = master.ping_period(self.periods.ping);
+        let quick = master.ping_period(self.periods.ping);
+        let hurries = id == master.server.id || master.is_in_doubt(now, quick);
+        let slow = self.periods.ping.min(down_after);
         let ping = master.renamed("PING").to_owned();
         let Some(server) = master.server_of_mut(id) else {
             return;
+        };
+        let period = if hurries || server.is_in_doubt(now, quick) {
+            // Perhaps it was not in doubt yet when it was last pinged.
+            server.command.hurry(now, quick);
+            quick
+        } else {
+            slow
         };
         if server.command.is_stale(now, down_after)
             && let Some(link) = server.command.up()
@@ -119,7 +129,7 @@ impl Open {
         } else if server.command.wants_ping(now) {
             self.ask(master, id, Purpose::Ping, &[&ping]);
             if let Some(server) = master.server_of_mut(id) {
-                server.command.pinged(now, period);
+                server.command.pinged_until(now, again(now, period));
             }
         }
     }
@@ -139,8 +149,10 @@ impl Open {
             server.ears.ended(now);
             self.forget(link);
         }
+        // Whoever takes no commands has no channel either.
         if let State::Idle(due) = server.ears.state
             && due <= now
+            && server.command.up().is_some()
         {
             let Some(address) = server.address.socket() else {
                 server.ears.state = State::Idle(now.after(RECONNECT_SLOW));
@@ -168,7 +180,7 @@ impl Open {
     pub(super) fn inform(&mut self, master: &mut Master, id: u64) {
         let info = master.renamed("INFO").to_owned();
         self.ask(master, id, Purpose::Info, &[&info]);
-        let next = self.now.after(self.info_period(master, id));
+        let next = again(self.now, self.info_period(master, id));
         if let Some(server) = master.server_of_mut(id) {
             server.next_info = next;
         }
@@ -203,19 +215,20 @@ impl Open {
     /// Connects to, and pings, another sentinel.
     pub(super) fn tend_peer(&mut self, number: u64) {
         let now = self.now;
-        let masters = self.peers.get(&number).map(|peer| peer.masters.clone());
-        let named = masters.into_iter().flatten();
-        let masters: Vec<_> = named.filter_map(|name| self.masters.get(&name)).collect();
-        let period = masters
+        let Some(peer) = self.peers.get(&number) else {
+            return;
+        };
+        let masters = peer
+            .masters
             .iter()
-            .map(|master| master.ping_period(self.periods.ping))
-            .min()
-            .unwrap_or(self.periods.ping);
-        let down_after = masters.iter().map(|master| master.conf.down_after).min();
+            .filter_map(|name| self.masters.get(name));
+        let down_after = masters.map(|master| master.conf.down_after).min();
         let down_after = down_after.unwrap_or(self.periods.down_after);
+        let period = self.periods.ping.min(down_after);
         let Some(peer) = self.peers.get_mut(&number) else {
             return;
         };
+        peer.patience = down_after;
         if peer.wire.is_stale(now, down_after)
             && let Some(link) = peer.wire.up()
         {
@@ -247,7 +260,7 @@ impl Open {
         } else if peer.wire.wants_ping(now) {
             self.ask_peer(number, Purpose::Ping, &["PING"]);
             if let Some(peer) = self.peers.get_mut(&number) {
-                peer.wire.pinged(now, period);
+                peer.wire.pinged_until(now, again(now, period));
             }
         }
         let due = self
@@ -259,7 +272,20 @@ impl Open {
 
     /// Sends a command to a server, if its connection stands.
     pub(super) fn ask(&mut self, master: &mut Master, id: u64, purpose: Purpose, words: &[&str]) {
-        let (request, way) = (RequestId(self.number()), Way::of(&purpose));
+        let way = Way::of(&purpose);
+        self.ask_by(way, master, id, purpose, words);
+    }
+
+    /// The same, past the disk in another way than what it is for has as a rule.
+    pub(super) fn ask_by(
+        &mut self,
+        way: Way,
+        master: &mut Master,
+        id: u64,
+        purpose: Purpose,
+        words: &[&str],
+    ) {
+        let request = RequestId(self.number());
         let Some(server) = master.server_of_mut(id) else {
             return;
         };
@@ -293,6 +319,7 @@ impl Open {
         };
         match way {
             Way::Hold => self.outbox.hold(output),
+            Way::Apart => self.outbox.hold_apart(output),
             Way::Behind => self.outbox.free(output),
             Way::Ahead => self.outbox.overtake(output),
         }
@@ -484,7 +511,7 @@ impl Open {
             let up = server.command.up().is_some();
             [
                 wire_deadline(&server.command),
-                wire_deadline(&server.ears).filter(|_| server.ears.up().is_none()),
+                wire_deadline(&server.ears).filter(|_| up && server.ears.up().is_none()),
                 expiry(&server.command, server.down),
                 up.then_some(server.next_info),
                 up.then_some(server.next_hello),

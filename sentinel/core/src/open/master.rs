@@ -139,8 +139,13 @@ impl Master {
             .map_or(command, String::as_str)
     }
 
-    /// How often its servers and sentinels are pinged: often enough to see a silence in time, and
-    /// never more seldom than the period allows.
+    /// Whether it may be about to be replaced, or is being replaced.
+    pub(crate) fn is_in_doubt(&self, now: Time, quick: Duration) -> bool {
+        self.failover.is_on() || self.odown.is_some() || self.server.is_in_doubt(now, quick)
+    }
+
+    /// How often the master is pinged, and whoever is in doubt: often enough to see a silence in time,
+    /// and never more seldom than the period allows.
     pub(crate) fn ping_period(&self, most: Duration) -> Duration {
         let quarter = self.conf.down_after.checked_div(4).unwrap_or_default();
         quarter.clamp(PING_PERIOD_MIN, PING_PERIOD_MAX).min(most)

@@ -1,9 +1,9 @@
 //! Other sentinels: one connection to each, however many masters it watches with us, and what it
 //! said of each of these.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use super::{address::Address, server::Purpose};
+use super::{address::Address, hello::repeat::Heard, server::Purpose};
 use crate::{link::Wire, time::Time};
 
 /// Another sentinel as a process with one connection.
@@ -13,6 +13,8 @@ pub(crate) struct Peer {
     pub(crate) address: Address,
     pub(crate) wire: Wire<Purpose>,
     pub(crate) replied: Time,
+    /// How long it may be silent until the first of its masters finds it down.
+    pub(crate) patience: Duration,
     /// The masters it watches with us.
     pub(crate) masters: BTreeSet<String>,
 }
@@ -26,8 +28,15 @@ impl Peer {
             address,
             wire,
             replied: now,
+            patience: Duration::ZERO,
             masters: BTreeSet::new(),
         }
+    }
+
+    /// Whether it answers as ever: one more PONG tells nothing.
+    pub(crate) fn is_calm(&self, now: Time) -> bool {
+        let owes = self.wire.silent_since();
+        self.wire.may_ping() && owes.is_none_or(|since| now.since(since) <= self.patience)
     }
 }
 
@@ -45,6 +54,8 @@ pub(crate) struct Witness {
     /// The last vote it told us of, `(leader, epoch)`.
     pub(crate) vote: Option<(String, u64)>,
     pub(crate) last_hello: Time,
+    /// Its last hello, if it may be said again without being read.
+    pub(crate) heard: Option<Heard>,
     pub(crate) next_hello: Time,
     /// The config epoch it believes in, by its last hello, if it named the same master as we do.
     pub(crate) believes: Option<u64>,
@@ -62,6 +73,7 @@ impl Witness {
             next_opinion: now,
             vote: None,
             last_hello: now,
+            heard: None,
             next_hello: now,
             believes: None,
             differs: None,

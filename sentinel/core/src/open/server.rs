@@ -142,6 +142,22 @@ impl Server {
         matches!(self.info.role, Role::Replica { link_up: true, .. })
     }
 
+    /// Whether it answers as ever, within `patience`: one more PONG tells nothing.
+    pub(crate) fn is_calm(&self, now: Time, patience: Duration) -> bool {
+        let owes = self.command.silent_since();
+        self.down.is_none()
+            && self.rebooted.is_none()
+            && self.refused.is_none()
+            && self.command.may_ping()
+            && owes.is_none_or(|since| now.since(since) <= patience)
+    }
+
+    /// Whether it owes an answer for longer than it may take, `quick`, or is down.
+    pub(crate) fn is_in_doubt(&self, now: Time, quick: Duration) -> bool {
+        let owes = self.command.silent_since();
+        self.down.is_some() || owes.is_some_and(|since| now.since(since) >= quick)
+    }
+
     /// What it said is not what it is any more.
     pub(crate) fn doubt(&mut self, now: Time) {
         self.informed = None;

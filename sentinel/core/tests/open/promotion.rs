@@ -31,13 +31,11 @@ fn order(stage: &Stage, link: LinkId) -> bool {
 fn ordered() -> (Stage, LinkId) {
     let mut stage = Stage::new(POND);
     stage.written();
-    let links = stage.connections(6380);
-    for link in &links {
-        stage.connect(*link);
-    }
-    // The other one is for the channel.
-    let commands = |link: &LinkId| stage.reply(*link, "INFO", &replica("a")) > 0;
-    let link = links.into_iter().find(commands).unwrap();
+    let link = stage.connections(6380)[0];
+    stage.connect(link);
+    assert_eq!(stage.reply(link, "INFO", &replica("a")), 1);
+    let channel = stage.connections(6380)[0];
+    stage.connect(channel);
     stage.ask("SUBSCRIBE +switch-master");
     stage.answers();
     // The master never answers.
@@ -52,6 +50,41 @@ fn ordered() -> (Stage, LinkId) {
         }
     }
     panic!("nobody was told to become master");
+}
+
+#[test]
+fn an_elected_one_gives_its_order_while_news_of_others_are_written() {
+    let mut stage = Stage::new(POND);
+    stage.written();
+    let link = stage.connections(6380)[0];
+    stage.connect(link);
+    stage.reply(link, "INFO", &replica("a"));
+    // The master never answers.
+    let voted = |stage: &Stage| {
+        let file = stage.file();
+        file.is_some_and(|(_, text)| text.contains("leader-epoch pond 1"))
+    };
+    for _ in 0..200 {
+        stage.pass(10);
+        stage.reply(link, "PING", &Frame::simple("PONG"));
+        stage.reply(link, "INFO", &replica("a"));
+        if voted(&stage) {
+            break;
+        }
+        stage.written();
+    }
+    assert!(voted(&stage));
+    assert!(
+        stage.requests(link, "INFO").is_empty(),
+        "its vote counts when it is on disk"
+    );
+    stage.written();
+    // From now on the disk hangs.
+    stage.ask("SENTINEL FLUSHCONFIG");
+    assert!(stage.file().is_some());
+    stage.reply(link, "INFO", &replica("a"));
+    assert!(order(&stage, link));
+    assert_eq!(stage.requests(link, "EXEC").len(), 1);
 }
 
 /// The connection is lost and made again; the server says this of itself.

@@ -12,7 +12,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
@@ -102,11 +102,21 @@ impl Stream {
 
 /// Reads what there is just now. It goes by way of the stack, so that the buffer is as large as what came,
 /// which is mostly little: what is kept of an answer keeps the memory it was read into, and allocating for
-/// the largest that might come costs more than copying.
+/// the largest that might come costs more than copying. What was less than there is room for was all:
+/// the socket is not asked again before more comes.
 fn take(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
     let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
     let mut taken = ReadBuf::uninit(&mut scratch);
-    let count = socket.try_read_buf(&mut taken)?;
+    let asked = socket.try_io(Interest::READABLE, || {
+        match socket.try_read_buf(&mut taken)? {
+            1..READ_BYTES => Err(io::ErrorKind::WouldBlock.into()),
+            0 | READ_BYTES.. => Ok(()),
+        }
+    });
+    let count = taken.filled().len();
+    if count == 0 {
+        asked?;
+    }
     buffer.extend_from_slice(taken.filled());
     Ok(count)
 }

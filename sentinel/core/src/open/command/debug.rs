@@ -56,10 +56,15 @@ impl Open {
         for name in names {
             self.with(&name, |open, master| {
                 for server in master.servers_mut() {
+                    server.command.hurry(now, open.periods.ping);
                     server.next_info = server.next_info.min(now.after(open.periods.info));
                     server.next_hello = server.next_hello.min(now.after(open.periods.publish));
                 }
             });
+        }
+        for (number, peer) in &mut self.peers {
+            peer.wire.hurry(now, self.periods.ping);
+            self.awake.insert(*number);
         }
         refusal.map_or_else(Frame::ok, Frame::error)
     }

@@ -4,7 +4,7 @@ use duke_resp::Frame;
 
 use super::sentinel::no_master;
 use crate::{
-    open::{Address, Open, Server, script::State},
+    open::{Address, Master, Open, Server, script::State},
     time::millis,
     words::Words,
 };
@@ -52,6 +52,26 @@ impl Open {
         ))
     }
 
+    /// The master at an address. Where it was found is remembered: of thousands that are down together each
+    /// is asked about ten times a second.
+    fn name_at(&mut self, asked: &Address) -> Option<String> {
+        let is_there = |master: &Master| master.server.address.same(asked);
+        let socket = asked.socket();
+        let known = socket.and_then(|socket| self.places.get(&socket));
+        let known = known.and_then(|name| self.masters.get(name));
+        if let Some(master) = known.filter(|master| is_there(master)) {
+            return Some(master.name.clone());
+        }
+        let meant = self.masters.values().find(|master| is_there(master));
+        let name = meant.map(|master| master.name.clone());
+        match (socket, &name) {
+            (Some(socket), Some(name)) => drop(self.places.insert(socket, name.clone())),
+            (Some(socket), None) => drop(self.places.remove(&socket)),
+            (None, _) => {}
+        }
+        name
+    }
+
     /// `is-master-down-by-addr ip port epoch id`: our opinion, and our vote.
     pub(super) fn tell_opinion(&mut self, words: Words<'_>) -> Frame {
         let (port, epoch) = (words.text(3).parse::<u16>(), words.text(4).parse::<u64>());
@@ -61,9 +81,7 @@ impl Open {
         let (host, candidate) = (words.text(2), words.text(5).to_owned());
         // Read once: many masters that are down are asked about ten times a second.
         let asked = Address::new(host, port, self.lookup(host));
-        let mut masters = self.masters.values();
-        let meant = masters.find(|master| master.server.address.same(&asked));
-        let Some(name) = meant.map(|master| master.name.clone()) else {
+        let Some(name) = self.name_at(&asked) else {
             return Frame::Array(vec![Frame::Integer(0), Frame::bulk("*"), Frame::Integer(0)]);
         };
         let now = self.now;

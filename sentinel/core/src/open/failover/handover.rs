@@ -20,6 +20,7 @@ use crate::{
         Open,
         address::Address,
         event::Level,
+        link::Way,
         master::Master,
         server::{Purpose, Reconf},
     },
@@ -178,7 +179,7 @@ impl Open {
         let old = master.server.id;
         let by_name = self.conf.sentinel.announce_hostnames;
         let (host, port) = (to.shown(by_name), to.port.to_string());
-        self.order(master, old, Purpose::Order, &host, &port);
+        self.order(Way::Hold, master, old, Purpose::Order, &[&host, &port]);
         self.unpause(master, old);
     }
 

@@ -8,6 +8,7 @@ use crate::{
     open::{
         Open,
         event::Level,
+        link::Way,
         master::Master,
         server::{Purpose, Reconf, Server},
     },
@@ -16,7 +17,14 @@ use crate::{
 impl Open {
     /// Tells a replica to become master in `epoch`.
     pub(super) fn promote(&mut self, master: &mut Master, epoch: u64, target: u64) {
-        self.order(master, target, Purpose::Promotion(epoch), "NO", "ONE");
+        // Who was elected has its vote on disk, and of other masters' news this order says nothing: when
+        // many fail at once there is always something to write.
+        let way = match master.cause {
+            Cause::Outage | Cause::Coordination => Way::Behind,
+            Cause::Order => Way::Hold,
+        };
+        let purpose = Purpose::Promotion(epoch);
+        self.order(way, master, target, purpose, &["NO", "ONE"]);
         let mut run_id = String::new();
         if let Some(server) = master.server_of_mut(target) {
             server.doubt(self.now);
@@ -37,12 +45,13 @@ impl Open {
     /// Sends stock's transaction that gives a server another role.
     pub(crate) fn order(
         &mut self,
+        way: Way,
         master: &mut Master,
         id: u64,
         purpose: Purpose,
-        host: &str,
-        port: &str,
+        to: &[&str; 2],
     ) {
+        let [host, port] = *to;
         let name = |command: &str| master.renamed(command).to_owned();
         let [multi, slaveof, config, client, exec] =
             ["MULTI", "SLAVEOF", "CONFIG", "CLIENT", "EXEC"].map(name);
@@ -53,9 +62,9 @@ impl Open {
             &[&client, "KILL", "TYPE", "normal"],
             &[&client, "KILL", "TYPE", "pubsub"],
         ] {
-            self.ask(master, id, Purpose::Order, words);
+            self.ask_by(way, master, id, Purpose::Order, words);
         }
-        self.ask(master, id, purpose, &[&exec]);
+        self.ask_by(way, master, id, purpose, &[&exec]);
     }
 
     /// An order that still waits for the disk must not leave once it is no longer meant. Says whether one did

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     mutation::Mutant,
-    open::{Open, event::Level, failover::Failover, master::Master, server::Purpose},
+    open::{Open, event::Level, failover::Failover, link::Way, master::Master, server::Purpose},
 };
 
 /// Between two orders to one server.
@@ -76,7 +76,7 @@ impl Open {
             return;
         }
         let (host, port) = (to.shown(by_name), to.port.to_string());
-        self.order(master, id, Purpose::Nothing, &host, &port);
+        self.order(Way::Hold, master, id, Purpose::Order, &[&host, &port]);
         let now = self.now;
         if let Some(server) = master.server_of_mut(id) {
             server.next_order = now.after(ORDER_PERIOD);

@@ -7,6 +7,7 @@ use crate::{
     link::Wire,
     open::{
         Open,
+        hello::repeat::payload,
         link::{Owner, RECONNECT},
         master::Master,
         server::Purpose,
@@ -16,12 +17,64 @@ use crate::{
 
 impl Open {
     pub(crate) fn link_heard(&mut self, link: LinkId, message: &Frame) {
-        if let Some(Owner::Ears(name, id)) = self.owners.get(&link).cloned() {
-            self.with(&name, |open, master| open.published(master, id, message));
+        let Some(Owner::Ears(name, id)) = self.owners.get(&link) else {
+            return;
+        };
+        if let Some(server) = self
+            .masters
+            .get_mut(name)
+            .and_then(|master| master.server_of_mut(*id))
+        {
+            server.heard = self.now;
+        }
+        if let Some(text) = payload(message) {
+            self.take_hello(text);
         }
     }
 
+    /// Takes an answer after which nothing is to be done: all is well with whoever gave it, and was. Nearly
+    /// all answers are of this kind, and a master is not looked after for each of them. False if it is not.
+    fn replied_quietly(&mut self, link: LinkId, request: RequestId, reply: &Frame) -> bool {
+        let now = self.now;
+        match self.owners.get(&link) {
+            Some(Owner::Command(name, id)) => {
+                let master = self.masters.get_mut(name);
+                let Some(server) = master.and_then(|master| master.server_of_mut(*id)) else {
+                    return true;
+                };
+                match server.command.asked.get(&request) {
+                    None | Some(Purpose::Hello | Purpose::Nothing) => {}
+                    Some(Purpose::Ping) if is_pong(reply) && server.is_calm(now, RECONNECT) => {
+                        server.replied = now;
+                        server.command.ponged(now);
+                    }
+                    Some(_) => return false,
+                }
+                server.command.asked.remove(&request);
+            }
+            Some(Owner::Peer(number)) => {
+                let Some(peer) = self.peers.get_mut(number) else {
+                    return true;
+                };
+                match peer.wire.asked.get(&request) {
+                    None | Some(Purpose::Hello | Purpose::Nothing) => {}
+                    Some(Purpose::Ping) if is_pong(reply) && peer.is_calm(now) => {
+                        peer.replied = now;
+                        peer.wire.ponged(now);
+                    }
+                    Some(_) => return false,
+                }
+                peer.wire.asked.remove(&request);
+            }
+            Some(Owner::Ears(..)) | None => {}
+        }
+        true
+    }
+
     pub(crate) fn replied(&mut self, link: LinkId, request: RequestId, reply: &Frame) {
+        if self.replied_quietly(link, request, reply) {
+            return;
+        }
         let now = self.now;
         match self.owners.get(&link).cloned() {
             Some(Owner::Command(name, id)) => {
@@ -43,7 +96,7 @@ impl Open {
                         ponged(&mut peer.wire, now, reply);
                         self.awake.insert(number);
                         // Who was silent for long may have been found down.
-                        let long = was_silent.is_some_and(|since| now.since(since) > RECONNECT);
+                        let long = was_silent.is_some_and(|since| now.since(since) > peer.patience);
                         if let Some(peer) = self.peers.get(&number).filter(|_| long) {
                             self.touched.extend(peer.masters.iter().cloned());
                         }
@@ -76,7 +129,7 @@ impl Open {
                         .is_some_and(|text| text.starts_with(code.as_bytes()))
                 };
                 server.refused = (begins("NOAUTH") || begins("NOPERM")).then_some(now);
-                if *reply == Frame::simple("PONG") {
+                if is_pong(reply) {
                     server.rebooted = None;
                 }
                 let busy = matches!(reply, Frame::Error(text) if text.starts_with(b"BUSY"));
@@ -94,12 +147,16 @@ impl Open {
     }
 }
 
+fn is_pong(reply: &Frame) -> bool {
+    matches!(reply, Frame::Simple(text) if *text == "PONG")
+}
+
 /// As Sentinel: a server that loads or has lost its master is alive.
 fn ponged(wire: &mut Wire<Purpose>, now: Time, reply: &Frame) {
     let acceptable = if let Frame::Error(text) = reply {
         text.starts_with(b"LOADING") || text.starts_with(b"MASTERDOWN")
     } else {
-        *reply == Frame::simple("PONG")
+        is_pong(reply)
     };
     if acceptable {
         wire.ponged(now);
