@@ -171,9 +171,14 @@ impl Server {
 
     /// What was ordered and not answered yet.
     pub(crate) fn orders(&self) -> BTreeSet<RequestId> {
+        self.unanswered(|purpose| matches!(purpose, Purpose::Order | Purpose::Promotion(_)))
+    }
+
+    /// Requests of a kind that were not answered yet.
+    pub(crate) fn unanswered(&self, is_meant: impl Fn(&Purpose) -> bool) -> BTreeSet<RequestId> {
         let asked = self.command.asked.iter();
         asked
-            .filter(|(_, purpose)| matches!(purpose, Purpose::Order | Purpose::Promotion(_)))
+            .filter(|(_, purpose)| is_meant(purpose))
             .map(|(request, _)| *request)
             .collect()
     }

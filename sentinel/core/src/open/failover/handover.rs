@@ -76,8 +76,12 @@ impl Open {
         let client = master.renamed("CLIENT").to_owned();
         let words = [&client, "PAUSE", &millis(pause).to_string(), "WRITE"];
         self.ask(master, old, Purpose::Pause(epoch), &words);
-        // What is published there would wait, and everything behind it.
+        // What is published there would wait, and everything behind it: also what the disk still holds back.
         master.server.next_hello = now.after(pause);
+        let hellos = master
+            .server
+            .unanswered(|purpose| *purpose == Purpose::Hello);
+        self.take_back(&mut master.server, &hellos);
         master.server.doubt(now);
         // Asked behind the pause: what it has now is all it will have.
         self.inform(master, old);

@@ -1,9 +1,12 @@
 //! Telling one replica to become the master, and finding out whether it did.
 
+use std::collections::BTreeSet;
+
 use duke_resp::Frame;
 
 use super::{Cause, Failover, PROMOTION_PATIENCE, UNFIT, Word};
 use crate::{
+    id::RequestId,
     link::is_carried_out,
     open::{
         Open,
@@ -71,10 +74,19 @@ impl Open {
     /// wait.
     pub(crate) fn withdraw(&mut self, server: &mut Server) -> bool {
         let orders = server.orders();
-        if orders.is_empty() {
+        self.take_back(server, &orders)
+    }
+
+    /// Takes back those of these requests that still wait for the disk. Says whether there were any.
+    pub(super) fn take_back(
+        &mut self,
+        server: &mut Server,
+        requests: &BTreeSet<RequestId>,
+    ) -> bool {
+        if requests.is_empty() {
             return false;
         }
-        let withdrawn = self.outbox.withdraw(&orders);
+        let withdrawn = self.outbox.withdraw(requests);
         let asked = &mut server.command.asked;
         asked.retain(|request, _| !withdrawn.contains(request));
         !withdrawn.is_empty()
