@@ -1,14 +1,15 @@
 //! Whom a leader of an open group promotes.
 //!
 //! Stock chooses by what servers say of themselves: the lowest priority, then the highest offset, then
-//! the lowest run id; Duke puts last whoever is in the middle of a full synchronization, and behind these who
-//! says it is a master. Offsets of
-//! different histories are compared as if they were of one, so nothing is demanded of what servers truly hold.
+//! the lowest run id; Duke puts last whoever is in the middle of a full synchronization, and behind these
+//! who says it is a master. Offsets of different histories are compared as if they were of one, so nothing
+//! is demanded of what servers truly hold.
 //!
 //! The bound that is checked: when a leader decides, no *eligible* server has, by its own words in the
-//! same election, the better claim. Eligible is whoever answered this leader in this election, does not load, has a priority above 0, was in touch with its master lately enough, and was not
-//! tried in vain just before; and answered so lately that the leader cannot have found it down again. A chosen one
-//! that did not answer in time has the claim it had before, which nobody but the leader knows.
+//! same election, the better claim. Eligible is whoever answered this leader in this election, does not
+//! load, has a priority above 0, was in touch with its master lately enough, and was not tried in vain just
+//! before; and answered so lately that the leader cannot have found it down again. A chosen one that did not
+//! answer in time has the claim it had before, which nobody but the leader knows.
 
 use std::{cmp::Reverse, net::SocketAddr};
 

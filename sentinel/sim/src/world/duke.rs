@@ -47,6 +47,8 @@ pub(super) struct Duke {
     pub(super) wake: Micros,
     /// What its disk takes on top of the usual.
     pub(super) slow: Micros,
+    /// Its disk writes nothing.
+    pub(super) fails: bool,
     settings: config::Settings,
     links: Vec<(LinkId, ConnectionId)>,
     clock: Clock,
@@ -102,6 +104,7 @@ impl Duke {
             life: 0,
             wake: Micros::MAX,
             slow: 0,
+            fails: false,
             settings: config::parse(&text).expect("the options make a configuration"),
             links: Vec::new(),
             clock: Clock {
@@ -413,6 +416,9 @@ impl World {
     pub(super) fn written(&mut self, duke: usize, life: u32) {
         if self.dukes[duke].life != life {
             return;
+        }
+        if self.dukes[duke].fails {
+            return self.write_again(duke);
         }
         let Some((sequence, more)) = self.dukes[duke].disk.written() else {
             return;
