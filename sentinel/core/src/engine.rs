@@ -7,7 +7,7 @@ use crate::{
     closed::{Closed, config::Settings, durable::Durable, view::View},
     conf::Conf,
     input::Input,
-    open::{Open, view::OpenView},
+    open::{Open, OpenView},
     output::Output,
     secret::Secrets,
     time::Time,

@@ -61,7 +61,7 @@ pub use engine::Engine;
 pub use id::{ClientId, LinkId, RequestId, ScriptId};
 pub use input::{Input, LinkError, ScriptEnd};
 pub use mutation::Mutant;
-pub use open::view::OpenView;
+pub use open::OpenView;
 pub use output::{LogLevel, Output};
 pub use secret::Secrets;
 pub use time::Time;

@@ -22,7 +22,6 @@ mod script;
 mod server;
 mod session;
 mod timer;
-pub(crate) mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -32,6 +31,7 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 
+pub use self::master::view::OpenView;
 use self::{
     acl::Users,
     address::Address,

@@ -137,6 +137,12 @@ impl Disk {
         Some((sequence, self.writing.is_some()))
     }
 
+    /// The sequence of what is being written, if anything is.
+    #[must_use]
+    pub(crate) fn sequence(&self) -> Option<u64> {
+        self.writing.as_ref().map(|(sequence, _)| *sequence)
+    }
+
     /// The process dies; `lucky` if the writing under way had got through.
     pub(crate) fn crash(&mut self, lucky: bool) {
         self.waiting = None;

@@ -47,10 +47,12 @@ pub enum Kind {
     Misdirect,
     /// A server gives whole copies to nobody for a while.
     Withhold,
+    /// A Duke's disk writes nothing for a while, and says so; of open groups only.
+    FailDisk,
 }
 
 impl Kind {
-    /// All of them.
+    /// All of them but those that only open groups know.
     pub const ALL: [Self; 20] = [
         Self::KillDuke,
         Self::WipeDuke,
@@ -119,6 +121,7 @@ pub(crate) enum Undo {
     Mend(Vec<(Host, Host)>),
     Hurry(Host),
     QuickDisk(usize),
+    MendDisk(usize),
     Give(usize),
 }
 

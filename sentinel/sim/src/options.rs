@@ -167,6 +167,9 @@ impl Options {
         let down_after = pick(&mut rng, &[300, 1_000, 1_000, 3_000]).max(6 * slowest / MILLI);
         let mut faults = base.faults.clone();
         faults.retain(|kind| !matches!(kind, Kind::WipeDuke | Kind::Stranger));
+        if ChaCha8Rng::seed_from_u64(seed ^ 0xd15c).random_bool(0.25) {
+            faults.push(Kind::FailDisk);
+        }
         let calm = rng.random_bool(0.1);
         if calm || faults.is_empty() {
             faults = vec![Kind::Order];
@@ -270,7 +273,8 @@ impl fmt::Display for Options {
             f,
             "seed={:#x} group={:?} dukes={} nodes={} quorum={} down-after={}ms failover-timeout={}ms parallel-syncs={} \
              delay={} loss={}/1000 disk={} drift={}/1000 clients={} write-pause={}ms min-replicas={} copying={}ms \
-             loading={}ms replication-timeout={}s persistence={:?} hands-over={} password={} faults={:?} fault-pause={}ms aim={}% chaos={}s core={}",
+             loading={}ms replication-timeout={}s persistence={:?} hands-over={} password={} \
+             faults={:?} fault-pause={}ms aim={}% chaos={}s core={}",
             self.seed,
             self.group,
             self.dukes,

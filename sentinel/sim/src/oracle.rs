@@ -84,8 +84,10 @@ struct Watch {
     witnesses: Vec<(Micros, Witness)>,
     /// The present master, if this Duke made it one, in an open group.
     made: Option<SocketAddr>,
-    /// Nodes that said what they have, in an open group.
-    said: BTreeSet<Host>,
+    /// What each node said last, in an open group.
+    said: BTreeMap<Host, Witness>,
+    /// The best claim each of them made since just before the present election.
+    best: BTreeMap<Host, Witness>,
     /// When a node was last told to become master.
     targets: BTreeMap<Host, Micros>,
     /// When it came to believe in its master.

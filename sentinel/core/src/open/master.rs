@@ -1,5 +1,7 @@
 //! One monitored master with its replicas and the sentinels that watch it with us.
 
+pub(super) mod view;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{

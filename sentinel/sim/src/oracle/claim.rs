@@ -1,14 +1,16 @@
 //! Whom a leader of an open group promotes.
 //!
 //! Stock chooses by what servers say of themselves: the lowest priority, then the highest offset, then
-//! the lowest run id; Duke puts last whoever is in the middle of a full synchronization, and behind these who
-//! says it is a master. Offsets of
-//! different histories are compared as if they were of one, so nothing is demanded of what servers truly hold.
+//! the lowest run id; Duke puts last whoever is in the middle of a full synchronization, and behind these
+//! who says it is a master. Offsets of different histories are compared as if they were of one, so nothing
+//! is demanded of what servers truly hold.
 //!
 //! The bound that is checked: when a leader decides, no *eligible* server has, by its own words in the
-//! same election, the better claim. Eligible is whoever answered this leader in this election, does not load, has a priority above 0, was in touch with its master lately enough, and was not
-//! tried in vain just before; and answered so lately that the leader cannot have found it down again. A chosen one
-//! that did not answer in time has the claim it had before, which nobody but the leader knows.
+//! same election, the better claim. Eligible is whoever answered this leader in this election, does not
+//! load, has a priority above 0, was in touch with its master lately enough, and was not tried in vain just
+//! before; and answered so lately that the leader cannot have found it down again. Which of several answers
+//! the leader goes by nobody else knows: of the chosen one the best counts, and what it said before if it did not
+//! answer in time; of the others the last.
 
 use std::{cmp::Reverse, net::SocketAddr};
 
@@ -25,7 +27,11 @@ impl Oracle {
     /// A server told a Duke what it has; `asked` is when it was asked for an election, if it was.
     pub(crate) fn informed_open(&mut self, duke: usize, witness: &Witness, asked: Option<Micros>) {
         let watch = &mut self.watches[duke];
-        watch.said.insert(witness.node);
+        watch.said.insert(witness.node, *witness);
+        let best = watch.best.entry(witness.node).or_insert(*witness);
+        if claim(witness) < claim(best) {
+            *best = *witness;
+        }
         if let Some(asked) = asked {
             watch
                 .witnesses
@@ -47,13 +53,8 @@ impl Oracle {
             return self.fail(format!("d{} promotes {target}, which is no node", duke + 1));
         };
         let watch = &self.watches[duke];
-        if !watch.said.contains(&chosen) {
+        let Some(own) = watch.best.get(&chosen) else {
             return self.fail(format!("d{} promotes {target} unasked", duke + 1));
-        }
-        let answered = |(_, witness): &&(Micros, Witness)| witness.node == chosen;
-        let Some((_, own)) = watch.witnesses.iter().find(answered) else {
-            self.watches[duke].targets.insert(chosen, now);
-            return;
         };
         let better = watch
             .witnesses

@@ -63,7 +63,9 @@ impl Oracle {
         self.check_progress(duke, known.as_ref(), &next);
         let led = known.as_ref().and_then(|known| known.leads);
         if next.leads != led {
-            self.watches[duke].witnesses.clear();
+            let watch = &mut self.watches[duke];
+            watch.witnesses.clear();
+            watch.best.clone_from(&watch.said);
             if let Some(epoch) = next.leads {
                 self.begins_to_lead(duke, view, &next, epoch, kept);
             }

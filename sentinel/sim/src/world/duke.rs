@@ -47,6 +47,8 @@ pub(super) struct Duke {
     pub(super) wake: Micros,
     /// What its disk takes on top of the usual.
     pub(super) slow: Micros,
+    /// Its disk writes nothing.
+    pub(super) fails: bool,
     settings: config::Settings,
     links: Vec<(LinkId, ConnectionId)>,
     clock: Clock,
@@ -56,8 +58,8 @@ pub(super) struct Duke {
     answers: VecDeque<(ClientId, Frame)>,
     /// Sequences the disk finished while the process did not run.
     finished: Vec<u64>,
-    /// INFO asked for since it leads, and when.
-    infos: Vec<(RequestId, Micros)>,
+    /// INFO asked for since it leads, where and when.
+    infos: Vec<(RequestId, LinkId, Micros)>,
     /// Questions for the group's past, and who was asked.
     recoveries: Vec<(RequestId, Host)>,
 }
@@ -102,6 +104,7 @@ impl Duke {
             life: 0,
             wake: Micros::MAX,
             slow: 0,
+            fails: false,
             settings: config::parse(&text).expect("the options make a configuration"),
             links: Vec::new(),
             clock: Clock {
@@ -371,7 +374,14 @@ impl World {
             return;
         };
         match words.first().map_or(&b""[..], |word| word) {
-            b"INFO" if self.oracle.leads(duke) => self.dukes[duke].infos.push((request, self.now)),
+            b"INFO" if self.oracle.leads(duke) => {
+                let infos = &mut self.dukes[duke].infos;
+                // A leader may have put its question again because it does not go by the first one's answer.
+                if self.options.group == Group::Open {
+                    infos.retain(|(_, on, _)| *on != link);
+                }
+                infos.push((request, link, self.now));
+            }
             b"DUKE" => self.dukes[duke].recoveries.push((request, to)),
             b"REPLICAOF" | b"SLAVEOF" => {
                 let order = order_in(&words);
@@ -413,6 +423,9 @@ impl World {
     pub(super) fn written(&mut self, duke: usize, life: u32) {
         if self.dukes[duke].life != life {
             return;
+        }
+        if self.dukes[duke].fails {
+            return self.write_again(duke);
         }
         let Some((sequence, more)) = self.dukes[duke].disk.written() else {
             return;
@@ -477,8 +490,8 @@ impl World {
             Segment::Data(Message::Reply(request, reply, witness)) => {
                 if let Some(witness) = witness {
                     let infos = &self.dukes[duke].infos;
-                    let asked = infos.iter().find(|(asked, _)| *asked == request);
-                    let asked = asked.map(|(_, at)| *at);
+                    let asked = infos.iter().find(|(asked, _, _)| *asked == request);
+                    let asked = asked.map(|(_, _, at)| *at);
                     self.informed(duke, &witness, asked);
                 }
                 // The connection may be gone by now: what came on it before waited in the socket.

@@ -1,15 +1,19 @@
 //! Dukes of an open group in the world: what their files hold at first, how they start from them, and
 //! what the oracle is shown of them.
 
-use duke_core::{Engine, Time, conf::Conf};
+use duke_core::{Engine, Input, Time, conf::Conf};
 
-use super::{World, duke::Duke};
+use super::{Event, World, duke::Duke};
 use crate::{
     disk::MASTER,
     mutant::Mutation,
     options::{Group, Options},
+    queue::{MILLI, Micros},
     server::Witness,
 };
+
+/// Between two attempts of a disk that writes nothing.
+const RETRY: Micros = 200 * MILLI;
 
 /// What a broken driver forgets of a file.
 const VOTES: [&str; 2] = ["sentinel current-epoch", "sentinel leader-epoch"];
@@ -95,6 +99,19 @@ impl World {
             self.oracle.informed_open(duke, witness, asked);
         } else {
             self.oracle.informed(duke, witness, asked);
+        }
+    }
+
+    /// A disk wrote nothing, and tries again as Duke's shell does.
+    pub(super) fn write_again(&mut self, duke: usize) {
+        let Some(sequence) = self.dukes[duke].disk.sequence() else {
+            return;
+        };
+        let life = self.dukes[duke].life;
+        self.queue
+            .push(self.now + RETRY, Event::Written { duke, life });
+        if !self.frozen[duke] {
+            self.give(duke, Input::PersistFailed { sequence });
         }
     }
 

@@ -99,6 +99,10 @@ impl World {
                 self.dukes[duke].slow = time / 4;
                 self.queue.push(end, Event::Undo(Undo::QuickDisk(duke)));
             }
+            Kind::FailDisk => {
+                self.dukes[duke].fails = true;
+                self.queue.push(end, Event::Undo(Undo::MendDisk(duke)));
+            }
             Kind::KillNode => self.take_node_down(node, end, false),
             Kind::EmptyNode => self.take_node_down(node, end, true),
             Kind::PowerLoss => self.cut_power(one, end),
@@ -361,6 +365,7 @@ impl World {
             }
             Undo::Hurry(host) => self.network.lag[host] = 0,
             Undo::QuickDisk(duke) => self.dukes[duke].slow = 0,
+            Undo::MendDisk(duke) => self.dukes[duke].fails = false,
             Undo::Give(node) => self.nodes[node].withholds = false,
         }
     }

@@ -1,12 +1,14 @@
 //! What a Duke of open groups holds true of one master, for whoever watches it: the simulator's
 //! invariants. Read only.
 
-use super::{
-    Open,
-    failover::{Cause, Failover},
-    master::Master,
+use super::Master;
+use crate::{
+    closed::view::View,
+    open::{
+        Open,
+        failover::{Cause, Failover},
+    },
 };
-use crate::closed::view::View;
 
 /// A Duke's beliefs and intentions about one master at one moment; what it remembers may not be
 /// durable yet.
