@@ -132,6 +132,8 @@ pub(crate) struct Oracle {
     votes: BTreeMap<(String, Epoch), String>,
     /// Beginnings the operator gave.
     seeds: BTreeSet<Epoch>,
+    /// Masters made in an epoch in which another one was made, too.
+    rivals: BTreeMap<Epoch, BTreeSet<SocketAddr>>,
     /// The Duke the operator is speaking to about one.
     being_seeded: Option<usize>,
     /// What each Duke's file said at most, in an open group.
@@ -162,6 +164,7 @@ impl Oracle {
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             seeds: BTreeSet::new(),
+            rivals: BTreeMap::new(),
             being_seeded: None,
             members: BTreeSet::new(),
             lost: 0,

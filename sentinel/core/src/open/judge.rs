@@ -9,6 +9,7 @@ use super::{
     Open,
     address::{Address, is_host},
     event::Level,
+    link::INFO_UNSETTLED,
     master::Master,
     server::{Purpose, Reconf, Server},
 };
@@ -225,6 +226,8 @@ impl Open {
         if changed {
             server.reports_slave = slave;
             server.role_since = now;
+            // It was asked as one that has settled.
+            server.next_info = server.next_info.min(now.after(INFO_UNSETTLED));
         }
         if other && is_master && reboots {
             server.rebooted = Some(now);

@@ -32,7 +32,7 @@ const INFO_QUICK: Duration = Duration::from_millis(100);
 /// The same while it is about to become master by itself.
 const INFO_HANDOVER: Duration = Duration::from_millis(10);
 /// The same while a replica is merely out of touch with its master. Sentinel: one second for both.
-const INFO_UNSETTLED: Duration = Duration::from_secs(1);
+pub(super) const INFO_UNSETTLED: Duration = Duration::from_secs(1);
 
 /// Whose connection it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -175,7 +175,7 @@ impl Open {
             matches!(master.failover, Failover::HandingOver { target, .. } if target == id);
         let period = if becomes {
             INFO_HANDOVER
-        } else if busy && !is_master {
+        } else if busy && (!is_master || master.failover.target() == Some(id)) {
             INFO_QUICK
         } else if settled {
             self.periods.info

@@ -8,13 +8,14 @@ use crate::{
     stage::Stage,
 };
 
-const POND: &str = "port 26379\nsentinel myid 1111111111111111111111111111111111111111\n\
-                    sentinel monitor pond 10.0.0.1 6379 1\n\
-                    sentinel down-after-milliseconds pond 1000\n";
-
-/// A Duke that has just heard from its master that it is one; and the connection it did so on.
-fn watching() -> (Stage, LinkId) {
-    let mut stage = Stage::new(POND);
+/// A Duke that has just heard from its master that it is one; and the connection it did so on. So many must
+/// find it down together.
+fn watching(quorum: u32) -> (Stage, LinkId) {
+    let mut stage = Stage::new(&format!(
+        "port 26379\nsentinel myid 1111111111111111111111111111111111111111\n\
+         sentinel monitor pond 10.0.0.1 6379 {quorum}\n\
+         sentinel down-after-milliseconds pond 1000\n"
+    ));
     stage.written();
     let link = found(&mut stage, &master("a"));
     stage.ask("PSUBSCRIBE *sdown");
@@ -55,7 +56,7 @@ fn told_within(stage: &mut Stage, link: LinkId, says: &Frame, millis: u64) -> St
 
 #[test]
 fn another_process_that_is_a_replica_is_no_master_any_more() {
-    let (mut stage, link) = watching();
+    let (mut stage, link) = watching(2);
     restarted(&mut stage, link, &replica("b"));
     let told = format!("{:?}", stage.answers());
     assert!(told.contains("+sdown"), "at once: {told}");
@@ -63,7 +64,7 @@ fn another_process_that_is_a_replica_is_no_master_any_more() {
 
 #[test]
 fn the_same_process_may_be_a_replica_for_a_moment() {
-    let (mut stage, link) = watching();
+    let (mut stage, link) = watching(2);
     let link = restarted(&mut stage, link, &replica("a"));
     let told = told_within(&mut stage, link, &replica("a"), 500);
     assert!(!told.contains("sdown"), "somebody may hand over: {told}");
@@ -73,7 +74,7 @@ fn the_same_process_may_be_a_replica_for_a_moment() {
 
 #[test]
 fn who_is_master_again_is_not_down() {
-    let (mut stage, link) = watching();
+    let (mut stage, link) = watching(2);
     let link = restarted(&mut stage, link, &replica("b"));
     stage.answers();
     let told = told_within(&mut stage, link, &master("b"), 1_500);
@@ -82,8 +83,39 @@ fn who_is_master_again_is_not_down() {
 
 #[test]
 fn a_process_that_restarts_as_a_master_is_one() {
-    let (mut stage, link) = watching();
+    let (mut stage, link) = watching(2);
     let link = restarted(&mut stage, link, &master("b"));
     let told = told_within(&mut stage, link, &master("b"), 1_500);
     assert!(!told.contains("sdown"), "{told}");
+}
+
+#[test]
+fn a_master_that_became_a_replica_is_made_master_again_if_nobody_else_is_left() {
+    let (mut stage, link) = watching(1);
+    stage.ask("PSUBSCRIBE +switch-master");
+    let link = restarted(&mut stage, link, &replica("b"));
+    for _ in 0..200 {
+        stage.pass(10);
+        stage.written();
+        if !stage.requests(link, "SLAVEOF").is_empty() {
+            break;
+        }
+        stage.reply(link, "PING", &Frame::simple("PONG"));
+        stage.reply(link, "INFO", &replica("b"));
+    }
+    stage.answers();
+    let exec = Frame::Array(vec![Frame::ok(); 4]);
+    assert_eq!(stage.reply(link, "EXEC", &exec), 1);
+    stage.pass(100);
+    stage.reply(link, "INFO", &master("b"));
+    stage.written();
+    let told = format!("{:?}", stage.answers());
+    assert!(told.contains("pond 10.0.0.1 6379 10.0.0.1 6379"), "{told}");
+    stage.ask("PUNSUBSCRIBE");
+    stage.answers();
+    stage.ask("SENTINEL MASTER pond");
+    let shown = format!("{:?}", stage.answers());
+    assert!(!shown.contains("down,"), "{shown}");
+    stage.ask("SENTINEL REPLICAS pond");
+    assert_eq!(stage.answers(), [Frame::Array(Vec::new())]);
 }

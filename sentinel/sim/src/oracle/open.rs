@@ -16,8 +16,7 @@ use duke_core::OpenView;
 use super::{Belief, Epoch, Oracle, Order, Watch};
 use crate::{
     disk::Kept,
-    history::{History, Place},
-    network::Host,
+    history::History,
     queue::Micros,
     server::{Role, Server},
 };
@@ -141,6 +140,7 @@ impl Oracle {
             return self.fail(format!("{one} and {other} are masters of {epoch:?}"));
         }
         for master in [one, other] {
+            self.rivals.entry(epoch).or_default().insert(master);
             if let Some(server) = Self::host(nodes, master) {
                 self.lost += history.give_up(server.place);
             }
@@ -187,22 +187,28 @@ impl Oracle {
         }
     }
 
-    /// A client writes to a server: if the group has another master by now, that write is lost as on any
-    /// former master.
+    /// A client writes to a server: if the group has another master by now, or one besides, that write is lost
+    /// as on any former master.
     pub(crate) fn taken(&self, server: &Server, nodes: &[Server], history: &mut History) {
-        if let Some(newest) = self.newest(nodes)
-            && newest.0 != server.host
-        {
-            history.forsake(server.place.branch, newest.1);
+        let newest = self.masters.last_key_value();
+        let rivals = newest.and_then(|(epoch, _)| self.rivals.get(epoch));
+        let masters = newest.map(|(_, master)| master).into_iter();
+        for master in masters.chain(rivals.into_iter().flatten()) {
+            if let Some(other) = Self::host(nodes, *master).filter(|one| one.host != server.host) {
+                history.forsake(server.place.branch, other.place);
+            }
         }
     }
 
     /// The group's master started anew: what its disk had not kept is lost, unless it is replaced in time. One
-    /// that was made master after it may have been forgotten, if no Duke wrote it down.
+    /// that was made master after it may have been forgotten, if no Duke wrote it down; and in the epoch of an
+    /// order there may be two.
     pub(crate) fn restarted(&mut self, server: &Server, history: &mut History) {
-        let newest = self.masters.last_key_value().map(|(_, master)| *master);
+        let newest = self.masters.last_key_value();
         let written = self.written.map(|(_, master)| master);
-        if newest == Some(server.address) || written == Some(server.address) {
+        let twofold = newest.is_some_and(|(epoch, _)| epoch.1 > 0 && self.seeds.contains(epoch));
+        let is_newest = newest.is_some_and(|(_, master)| *master == server.address);
+        if twofold || is_newest || written == Some(server.address) {
             self.lost += history.give_up(server.place);
         }
     }
@@ -225,13 +231,6 @@ impl Oracle {
         {
             history.forsake(server.place.branch, to.place);
         }
-    }
-
-    /// Whom the newest epoch made master, and where its data ends.
-    fn newest(&self, nodes: &[Server]) -> Option<(Host, Place)> {
-        let (_, master) = self.masters.last_key_value()?;
-        let server = Self::host(nodes, *master)?;
-        Some((server.host, server.place))
     }
 
     /// A Duke of an open group starts.

@@ -151,7 +151,7 @@ impl Open {
 
     /// The server that was told to become master said what it is.
     pub(crate) fn promotion_seen(&mut self, master: &mut Master, id: u64) {
-        let Some(server) = master.replicas.values().find(|server| server.id == id) else {
+        let Some(server) = master.server_of(id) else {
             return;
         };
         let is_master = !server.reports_slave;
@@ -194,7 +194,8 @@ impl Open {
             return self.emit(crate::output::Output::Crash(99));
         }
         let old = master.server.id;
-        let waits = master.cause != Cause::Outage && master.server.command.up().is_some();
+        let waits =
+            master.cause != Cause::Outage && master.server.command.up().is_some() && old != id;
         if waits {
             self.demote(master, &to);
         }

@@ -32,18 +32,27 @@ impl Open {
                 run_id.clone(),
             )
         };
-        master
+        let fit = master
             .replicas
             .values()
-            .filter(|server| self.is_fit(master, server))
-            .min_by_key(claim)
+            .filter(|server| server.down.is_none() && self.is_fit(master, server));
+        let chosen = fit.min_by_key(claim);
+        chosen
+            .or_else(|| self.in_place(master))
             .map(|server| server.id)
     }
 
+    /// The master itself, if it has become a replica and nobody else is left: it is made master again.
+    fn in_place<'a>(&self, master: &'a Master) -> Option<&'a Server> {
+        let own = &master.server;
+        (own.reports_slave && self.is_fit(master, own)).then_some(own)
+    }
+
+    /// Whether a server could be promoted, if it is not down.
     fn is_fit(&self, master: &Master, server: &Server) -> bool {
         let now = self.now;
         let within = |at: Option<Time>, span: Duration| at.is_some_and(|at| now.since(at) <= span);
-        let answers = server.command.up().is_some() && server.down.is_none();
+        let answers = server.command.up().is_some();
         let alive = now.since(server.command.answered) <= self.periods.ping.saturating_mul(5);
         let told = within(server.info_at, self.periods.info.saturating_mul(3));
         let allowed = server.info.priority > 0 && !server.info.loading;

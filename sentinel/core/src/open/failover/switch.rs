@@ -18,11 +18,10 @@ use crate::{
 const LOOK_AWAY: Duration = Duration::from_millis(100);
 
 impl Open {
-    /// The server at `to` is the master from now on, in the config epoch set before. `led` says that
-    /// it was this Duke who made it so.
+    /// The server at `to` is the master from now on, or anew, in the config epoch set before. `led` says
+    /// that it was this Duke who made it so.
     pub(crate) fn switch(&mut self, master: &mut Master, to: &Address, led: bool) {
         let now = self.now;
-        let by_name = self.conf.sentinel.announce_hostnames;
         for server in master.servers_mut().filter(|_| !led) {
             // What was ordered in the name of the old one.
             self.withdraw(server);
@@ -33,28 +32,8 @@ impl Open {
             self.endpoint(&master.server.address),
             self.endpoint(to)
         );
-        // It may stand there twice, as an address and as a name.
-        let names: Vec<String> = master
-            .replicas
-            .iter()
-            .filter(|(_, server)| server.address.same(to))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut known = names.iter().filter_map(|name| master.replicas.remove(name));
-        let promoted = known.next();
-        let doubles: Vec<Server> = known.collect();
-        for double in &doubles {
-            self.part(double);
-        }
-        let promoted =
-            promoted.unwrap_or_else(|| Server::new(now, self.number(), to.clone(), by_name, false));
-        let mut old = std::mem::replace(&mut master.server, promoted);
-        let old_id = old.id;
-        old.former = true;
-        // Others may have made it follow already.
-        old.doubt(now);
-        old.name = old.address.joined(by_name);
-        master.replicas.insert(old.name.clone(), old);
+        // A master that had become a replica may be master again.
+        let old_id = (!master.server.address.same(to)).then(|| self.exchange(master, to));
         for server in master.servers_mut() {
             server.down = None;
             server.last_down = None;
@@ -83,13 +62,42 @@ impl Open {
             .replicas
             .values()
             .map(|server| server.id)
-            .filter(|id| *id != old_id)
-            .chain([old_id])
+            .filter(|id| Some(*id) != old_id)
+            .chain(old_id)
             .collect();
         for id in replicas {
             self.server_event(master, id, Level::Notice, "+slave");
         }
         self.touched.insert(master.name.clone());
+    }
+
+    /// Puts the server at `to` into the master's place, and the master among the replicas; says which server
+    /// that was.
+    fn exchange(&mut self, master: &mut Master, to: &Address) -> u64 {
+        let by_name = self.conf.sentinel.announce_hostnames;
+        // It may stand there twice, as an address and as a name.
+        let names: Vec<String> = master
+            .replicas
+            .iter()
+            .filter(|(_, server)| server.address.same(to))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut known = names.iter().filter_map(|name| master.replicas.remove(name));
+        let promoted = known.next();
+        let doubles: Vec<Server> = known.collect();
+        for double in &doubles {
+            self.part(double);
+        }
+        let promoted = promoted
+            .unwrap_or_else(|| Server::new(self.now, self.number(), to.clone(), by_name, false));
+        let mut old = std::mem::replace(&mut master.server, promoted);
+        let old_id = old.id;
+        old.former = true;
+        // Others may have made it follow already.
+        old.doubt(self.now);
+        old.name = old.address.joined(by_name);
+        master.replicas.insert(old.name.clone(), old);
+        old_id
     }
 
     /// Forgets what was found out about a master, but its settings, epochs and address.
