@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    command::quick::Told,
+    directory::Entry,
     failover::{Cause, Failover},
     peer::Witness,
     server::Server,
@@ -35,7 +35,8 @@ pub(crate) struct Master {
     pub(crate) switched: Option<(Time, bool)>,
     /// The sequence under which its present address is on disk.
     pub(crate) switch_saved: u64,
-    pub(crate) told: Told,
+    /// What the directory says of it.
+    pub(crate) listed: Option<Entry>,
 }
 
 /// What this Duke has done about leading.
@@ -66,7 +67,7 @@ impl Master {
             candidacy: Candidacy::default(),
             switched: None,
             switch_saved: 0,
-            told: Told::default(),
+            listed: None,
         }
     }
 

@@ -173,12 +173,11 @@ impl Open {
         self.save_fails = false;
         self.outbox.acknowledge(sequence);
         self.settle_saving(sequence, &Frame::ok());
-        // A candidate's own vote may be on disk now.
-        let candidates = self
-            .masters
-            .values()
-            .filter(|master| master.failover.candidate_epoch().is_some());
-        let names: Vec<String> = candidates.map(|master| master.name.clone()).collect();
+        // A candidate's own vote may be on disk now, and clients may be told of a new master.
+        let concerned = self.masters.values().filter(|master| {
+            master.failover.candidate_epoch().is_some() || master.listed.is_none()
+        });
+        let names: Vec<String> = concerned.map(|master| master.name.clone()).collect();
         self.touched.extend(names);
     }
 

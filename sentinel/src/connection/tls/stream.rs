@@ -12,7 +12,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
@@ -105,8 +106,19 @@ impl Stream {
 /// the largest that might come costs more than copying.
 fn take(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
     let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
-    let mut taken = ReadBuf::uninit(&mut scratch);
-    let count = socket.try_read_buf(&mut taken)?;
-    buffer.extend_from_slice(taken.filled());
-    Ok(count)
+    let mut count = 0;
+    let tried = socket.try_io(Interest::READABLE, || {
+        let (taken, _) = recv(socket, &mut scratch, RecvFlags::empty())?.0;
+        buffer.extend_from_slice(taken);
+        count = taken.len();
+        // Less than could have come is all there is: to ask again would be a call for every question.
+        if (1..READ_BYTES).contains(&count) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    });
+    match tried {
+        Err(error) if count == 0 => Err(error),
+        Ok(()) | Err(_) => Ok(count),
+    }
 }
