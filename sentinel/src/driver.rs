@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
-use crate::connection::client::ClientEvent;
+use crate::connection::client::{ClientEvent, Reception};
+use crate::connection::directory::Standing;
 use crate::connection::link::{Link, LinkEvent};
 use crate::connection::outbox::{End, Outbox};
 use crate::connection::tls::Caller;
@@ -43,8 +44,6 @@ pub(crate) struct Sources {
 
 /// Events of links in a row after which a client has its turn.
 const STREAK_MAX: usize = 64;
-/// Sockets that are written to without their tasks, one after the other.
-const PUSHED_MAX: usize = 64;
 
 /// The engine and everything it acts upon.
 pub(crate) struct Driver {
@@ -56,12 +55,12 @@ pub(crate) struct Driver {
     /// None if links are plain.
     pub(crate) caller: Option<Caller>,
     pub(crate) errands: Errands,
+    /// What it shares with the clients' connections.
+    reception: Arc<Reception>,
     clients: HashMap<ClientId, Client>,
     links: HashMap<LinkId, Link>,
     /// Clients that were cut off and of which the engine is still to hear.
     dropped: Vec<ClientId>,
-    /// Clients that were answered and whose answers are still to be sent.
-    answered: Vec<ClientId>,
     /// Links with commands that are still to be sent.
     asked: Vec<LinkId>,
     /// The clock's zero.
@@ -70,7 +69,10 @@ pub(crate) struct Driver {
 
 struct Client {
     outbox: Arc<Outbox>,
+    standing: Arc<Standing>,
     protocol: Protocol,
+    /// Requests the engine was told of.
+    asked: u64,
 }
 
 /// Why the driver ended.
@@ -87,6 +89,7 @@ pub(crate) enum Ended {
 impl Drop for Driver {
     /// Nobody is answered any more: clients are to learn it at once, and ask another Duke.
     fn drop(&mut self) {
+        while self.reception.post.send() {}
         for client in self.clients.values() {
             client.outbox.finish(End::Flushed);
         }
@@ -101,6 +104,7 @@ impl Driver {
         link_events: mpsc::Sender<LinkEvent>,
         caller: Option<Caller>,
         errands: Errands,
+        reception: Arc<Reception>,
     ) -> Self {
         Self {
             engine,
@@ -109,10 +113,10 @@ impl Driver {
             link_events,
             caller,
             errands,
+            reception,
             clients: HashMap::new(),
             links: HashMap::new(),
             dropped: Vec::new(),
-            answered: Vec::new(),
             asked: Vec::new(),
             begin: Instant::now(),
         }
@@ -146,7 +150,6 @@ impl Driver {
                 streak = 0;
                 if taking && let Ok(event) = sources.clients.try_recv() {
                     if let Some(ended) = self.client_event(event) {
-                        self.push();
                         return ended;
                     }
                     continue;
@@ -167,7 +170,6 @@ impl Driver {
                 Some(event) = sources.clients.recv(), if taking => {
                     streak = 0;
                     if let Some(ended) = self.client_event(event) {
-                        self.push();
                         return ended;
                     }
                 }
@@ -177,7 +179,11 @@ impl Driver {
     }
 
     fn now(&self) -> Time {
-        let elapsed = self.begin.elapsed().as_millis();
+        self.time(Instant::now())
+    }
+
+    fn time(&self, at: Instant) -> Time {
+        let elapsed = at.duration_since(self.begin).as_millis();
         Time::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
@@ -244,13 +250,14 @@ impl Driver {
     }
 
     fn client_event(&mut self, event: ClientEvent) -> Option<Ended> {
-        let mut ended = None;
+        // They came at the same time.
+        let now = self.now();
+        let mut ended = self.report(now);
         match event {
             ClientEvent::Asked { client, requests } => {
-                // They came at the same time.
-                let now = self.now();
                 for words in requests {
-                    if self.clients.contains_key(&client) {
+                    if let Some(known) = self.clients.get_mut(&client) {
+                        known.asked = known.asked.saturating_add(1);
                         self.engine.handle(now, Input::Asked { client, words });
                         // One input, then all its outputs.
                         ended = self.drain();
@@ -272,12 +279,15 @@ impl Driver {
                 client,
                 address,
                 outbox,
+                standing,
             } => {
                 self.clients.insert(
                     client,
                     Client {
                         outbox,
+                        standing,
                         protocol: Protocol::Resp2,
+                        asked: 0,
                     },
                 );
                 self.handle(Input::Joined { client, address });
@@ -289,6 +299,18 @@ impl Driver {
             }
         }
         ended
+    }
+
+    /// Tells the engine what clients were answered without it.
+    fn report(&mut self, now: Time) -> Option<Ended> {
+        for client in self.reception.directory.take_served() {
+            let known = self.clients.get(&client);
+            if let Some((count, at)) = known.and_then(|known| known.standing.take_served()) {
+                let at = self.time(at);
+                self.engine.handle(now, Input::Served { client, count, at });
+            }
+        }
+        self.drain()
     }
 
     /// Tells the engine that a client is gone, after all it is still owed was taken; false if
@@ -327,7 +349,11 @@ impl Driver {
                 self.links.insert(link, started);
             }
             Output::Crash(status) => return Some(Ended::Crashed(status)),
+            Output::Directory { name, reply } => {
+                self.reception.directory.list(name, reply.as_ref());
+            }
             Output::Disconnect { link } => drop(self.links.remove(&link)),
+            Output::Distrust => self.reception.directory.distrust(),
             Output::KillScript { script } => self.errands.kill(script),
             Output::Listen { link } => {
                 if let Some(link) = self.links.get(&link) {
@@ -340,6 +366,7 @@ impl Driver {
             Output::Protocol { client, protocol } => {
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.protocol = protocol;
+                    client.standing.speak(protocol);
                 }
             }
             Output::Read { path } => self.errands.read(path),
@@ -366,41 +393,40 @@ impl Driver {
                 info!("was told to shut down");
                 return Some(Ended::Shutdown);
             }
+            Output::Trust { client } => {
+                if let Some(client) = self.clients.get(&client) {
+                    self.reception
+                        .directory
+                        .trust(&client.standing, client.asked);
+                }
+            }
             Output::Write { path, text } => self.errands.write(path, text),
         }
         None
     }
 
     fn answer(&mut self, client: ClientId, reply: &Frame) {
-        let Some(Client { outbox, protocol }) = self.clients.get(&client) else {
+        let Some(known) = self.clients.get(&client) else {
             return;
         };
-        if outbox
-            .append(|buffer| encode(reply, *protocol, buffer))
-            .is_err()
-        {
+        let protocol = known.protocol;
+        let appended = known
+            .outbox
+            .append(|buffer| encode(reply, protocol, buffer));
+        if appended.is_err() {
             debug!(?client, "dropped a client that does not read");
             self.close(client, End::Cut);
             self.dropped.push(client);
-        } else if self.answered.last() != Some(&client) {
-            self.answered.push(client);
+        } else {
+            self.reception.post.add(&known.outbox);
         }
     }
 
-    /// Sends what servers are asked, and what clients were answered. Of clients, a few sockets are written
-    /// to at once; of many subscribers each has its own task do it, so that links and the clock get their
-    /// turns in between.
+    /// Sends what servers are asked.
     fn push(&mut self) {
         for link in self.asked.drain(..) {
             if let Some(link) = self.links.get(&link) {
                 link.push();
-            }
-        }
-        for (number, client) in self.answered.drain(..).enumerate() {
-            match self.clients.get(&client) {
-                Some(client) if number < PUSHED_MAX => client.outbox.push(),
-                Some(client) => client.outbox.wake(),
-                None => {}
             }
         }
     }

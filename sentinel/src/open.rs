@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::connection::client::{Numbers, accept};
+use crate::connection::client::{Reception, accept};
 use crate::connection::listener::listen;
 use crate::connection::tls::{Caller, Door, Tls};
 use crate::driver::{Driver, Ended, Sources};
@@ -41,13 +41,10 @@ pub(crate) fn assemble(
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);
     let (durable_sender, durable) = mpsc::unbounded_channel();
     let (errand_sender, errands) = mpsc::unbounded_channel();
-    let numbers = Arc::new(Numbers::new(places(
-        conf.server.clients_max,
-        conf.masters.len(),
-    )));
+    let places = places(conf.server.clients_max, conf.masters.len());
+    let reception = Reception::open(places, client_sender);
     for (listener, door) in doors {
-        let (numbers, sender) = (Arc::clone(&numbers), client_sender.clone());
-        tokio::spawn(accept(listener, numbers, sender, door));
+        tokio::spawn(accept(listener, Arc::clone(&reception), door));
     }
     info!(
         port = conf.server.port,
@@ -57,10 +54,16 @@ pub(crate) fn assemble(
     let store = Store::start(path, Form::Plain, durable_sender);
     let engine = Engine::open(conf, rand::random(), Time::default());
     let (errands_of_driver, scripts) = Errands::new(errand_sender);
-    let driver = Driver::new(engine, store, None, link_sender, caller, errands_of_driver);
+    let driver = Driver::new(
+        engine,
+        store,
+        None,
+        link_sender,
+        caller,
+        errands_of_driver,
+        reception,
+    );
     let running = async move {
-        // Without a port nobody holds a sender; the driver must not take that for its end.
-        let _open = client_sender;
         let ended = driver
             .run(Sources {
                 clients,

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::connection::client::{Numbers, accept};
+use crate::connection::client::{Reception, accept};
 use crate::connection::listener::{ListenError, listen};
 use crate::connection::tls::TlsError;
 use crate::driver::{Driver, Ended, Sources};
@@ -198,14 +198,9 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);
     let (durable_sender, durable) = mpsc::unbounded_channel();
-    let numbers = Arc::new(Numbers::new(places(settings.clients_max, 1)));
+    let reception = Reception::open(places(settings.clients_max, 1), client_sender);
     for listener in listeners {
-        tokio::spawn(accept(
-            listener,
-            Arc::clone(&numbers),
-            client_sender.clone(),
-            None,
-        ));
+        tokio::spawn(accept(listener, Arc::clone(&reception), None));
     }
     info!(port = settings.port, kept = kept.is_some(), "started");
     let (errand_sender, errands) = mpsc::unbounded_channel();
@@ -215,7 +210,15 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
         .map(|port| Ready::new(settings.bind.clone(), port));
     let engine = Engine::new(settings, secrets, kept, rand::random(), Time::default());
     let (errands_of_driver, _no_scripts) = Errands::new(errand_sender);
-    let driver = Driver::new(engine, store, ready, link_sender, None, errands_of_driver);
+    let driver = Driver::new(
+        engine,
+        store,
+        ready,
+        link_sender,
+        None,
+        errands_of_driver,
+        reception,
+    );
     Ok(async move {
         let ended = driver
             .run(Sources {

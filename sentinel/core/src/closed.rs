@@ -3,6 +3,7 @@
 
 mod command;
 pub mod config;
+mod directory;
 pub(crate) mod durable;
 mod election;
 mod event;
@@ -83,6 +84,8 @@ pub(crate) struct Closed {
     pub(crate) switched: Time,
     /// The sequence under which that is on disk.
     pub(crate) switch_saved: u64,
+    /// What the directory says, if it says anything.
+    listed: Option<Frame>,
     /// The replication ids of the group's data, as its master last named them.
     pub(crate) lineage: Option<Lineage>,
     /// Whether it was the present master that named them, or a replica in touch with it, not the one
@@ -135,6 +138,7 @@ impl Closed {
             made: None,
             switched: now,
             switch_saved: 0,
+            listed: None,
             lineage: None,
             lineage_is_present: false,
             formers: BTreeSet::new(),
@@ -171,6 +175,7 @@ impl Closed {
             }
             Input::Joined { client, address } => {
                 self.sessions.insert(client, Session::new(client, address));
+                self.trust(client);
             }
             Input::Left { client } => {
                 self.sessions.remove(&client);
@@ -193,6 +198,8 @@ impl Closed {
             | Input::PersistFailed { .. }
             | Input::Published { .. }
             | Input::Resolved { .. }
+            // Nobody is told how many commands there were.
+            | Input::Served { .. }
             | Input::ScriptEnded { .. }
             | Input::ScriptStarted { .. } => {}
         }
@@ -288,6 +295,7 @@ impl Closed {
         // second one's answer would count.
         self.look();
         self.greet();
+        self.list();
         self.due = self.next_due();
     }
 

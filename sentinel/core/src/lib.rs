@@ -14,6 +14,9 @@
 //! 4. Make a [`Output::Persist`] durable, then say so with [`Input::Persisted`]. A newer one replaces
 //!    an older one. Until it is durable `poll` gives nothing that depends on it: a vote leaves only
 //!    when it is on disk, while watching goes on.
+//! 5. A client that is trusted ([`Output::Trust`]) and has asked nothing else since may be answered from
+//!    the directory ([`Output::Directory`]) without the engine. Report that with [`Input::Served`] before the
+//!    next input that is about any client.
 //!
 //! ```
 //! use duke_core::{Durable, Engine, Input, Output, Secrets, Time, config};
@@ -47,6 +50,7 @@ mod mutation;
 mod open;
 mod outbox;
 mod pattern;
+mod question;
 mod subscription;
 mod words;
 
@@ -63,5 +67,6 @@ pub use input::{Input, LinkError, ScriptEnd};
 pub use mutation::Mutant;
 pub use open::OpenView;
 pub use output::{LogLevel, Output};
+pub use question::asked_master;
 pub use secret::Secrets;
 pub use time::Time;

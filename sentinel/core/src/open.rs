@@ -9,6 +9,7 @@
 pub(crate) mod acl;
 mod address;
 mod command;
+mod directory;
 mod election;
 mod event;
 mod failover;
@@ -310,6 +311,8 @@ impl Open {
                 reply,
             } => self.replied(link, request, &reply),
             Input::Resolved { host, address } => self.name_resolved(&host, address),
+            // Nothing has changed but numbers.
+            Input::Served { client, count, at } => return self.served(client, count, at),
             Input::ScriptEnded { script, end } => self.script_ended(script, end),
             Input::ScriptStarted { script, pid } => self.script_started(script, pid),
         }
@@ -407,6 +410,7 @@ impl Open {
         self.fail_over(&mut master);
         self.steer(&mut master);
         self.greet(&mut master);
+        self.list(&mut master);
         let due = self.master_deadline(&master);
         // What is due at once was done; a rule that finds more to do says so by touching.
         let due = due.map(|due| due.max(self.now.after(Duration::from_millis(1))));

@@ -120,6 +120,11 @@ impl Outbox {
         self.held.len()
     }
 
+    /// Whether something said to a client waits for the disk.
+    pub(crate) fn is_owed(&self, client: ClientId) -> bool {
+        self.behind.contains_key(&Connection::Client(client))
+    }
+
     pub(crate) fn is_durable(&self, sequence: u64) -> bool {
         self.durable >= sequence
     }
@@ -171,15 +176,17 @@ enum Connection {
 
 fn connection(output: &Output) -> Option<Connection> {
     match output {
-        Output::Answer { client, .. } | Output::Protocol { client, .. } => {
-            Some(Connection::Client(*client))
-        }
+        Output::Answer { client, .. }
+        | Output::Protocol { client, .. }
+        | Output::Trust { client } => Some(Connection::Client(*client)),
         Output::Listen { link } | Output::Request { link, .. } => Some(Connection::Link(*link)),
         Output::Check { .. }
         | Output::Close { .. }
         | Output::Connect { .. }
         | Output::Crash(_)
+        | Output::Directory { .. }
         | Output::Disconnect { .. }
+        | Output::Distrust
         | Output::KillScript { .. }
         | Output::LogLevel(_)
         | Output::Measure

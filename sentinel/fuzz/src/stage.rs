@@ -2,7 +2,7 @@
 //! hold whatever happens.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
@@ -27,6 +27,11 @@ pub(crate) struct Stage {
     states: Vec<u64>,
     scripts: Vec<ScriptId>,
     hosts: Vec<String>,
+    /// What may be answered without the engine, and to whom.
+    directory: BTreeMap<String, Frame>,
+    trusted: BTreeSet<ClientId>,
+    /// The last answer, and to whom.
+    said: Option<(ClientId, Frame)>,
 }
 
 impl Stage {
@@ -39,6 +44,9 @@ impl Stage {
             states: Vec::new(),
             scripts: Vec::new(),
             hosts: Vec::new(),
+            directory: BTreeMap::new(),
+            trusted: BTreeSet::new(),
+            said: None,
         };
         stage.drain();
         stage
@@ -56,9 +64,11 @@ impl Stage {
                 let client = ClientId(number % 4);
                 self.tell(Input::Joined { client, address });
             }
-            "left" => self.tell(Input::Left {
-                client: ClientId(number % 4),
-            }),
+            "left" => {
+                let client = ClientId(number % 4);
+                self.trusted.remove(&client);
+                self.tell(Input::Left { client });
+            }
             "ask" => self.ask(ClientId(number % 4), more),
             "written" => {
                 for sequence in std::mem::take(&mut self.states) {
@@ -101,6 +111,26 @@ impl Stage {
             }
             _ => {}
         }
+        self.check_directory();
+    }
+
+    /// Whoever is trusted is told by the engine what the directory says, and is trusted again.
+    fn check_directory(&mut self) {
+        let Some(client) = self.trusted.first().copied() else {
+            return;
+        };
+        let Some((name, reply)) = self.directory.first_key_value() else {
+            return;
+        };
+        let reply = reply.clone();
+        let question = ["SENTINEL", "get-master-addr-by-name", name];
+        let words = question.map(|word| Bytes::copy_from_slice(word.as_bytes()));
+        let words = words.to_vec();
+        self.trusted.remove(&client);
+        self.said = None;
+        self.tell(Input::Asked { client, words });
+        assert_eq!(self.said.take(), Some((client, reply)));
+        assert!(self.trusted.contains(&client), "{client:?} lost its trust");
     }
 
     fn with_link(&mut self, number: u64, act: impl FnOnce(&mut Self, LinkId)) {
@@ -115,6 +145,7 @@ impl Stage {
     fn ask(&mut self, client: ClientId, line: &str) {
         let words: Vec<Bytes> = line.split(' ').map(|word| unescaped(word).into()).collect();
         if !words[0].is_empty() {
+            self.trusted.remove(&client);
             self.tell(Input::Asked { client, words });
         }
     }
@@ -174,9 +205,21 @@ impl Stage {
                 Output::Persist { sequence, .. } => self.states.push(sequence),
                 Output::Resolve { host } => self.hosts.push(host),
                 Output::RunScript { script, .. } => self.scripts.push(script),
-                Output::Answer { .. }
-                | Output::Check { .. }
-                | Output::Close { .. }
+                Output::Answer { client, reply } => self.said = Some((client, reply)),
+                Output::Directory { name, reply } => {
+                    match reply {
+                        Some(reply) => self.directory.insert(name, reply),
+                        None => self.directory.remove(&name),
+                    };
+                }
+                Output::Distrust => self.trusted.clear(),
+                Output::Trust { client } => {
+                    self.trusted.insert(client);
+                }
+                Output::Close { client } => {
+                    self.trusted.remove(&client);
+                }
+                Output::Check { .. }
                 | Output::Crash(_)
                 | Output::KillScript { .. }
                 | Output::Listen { .. }

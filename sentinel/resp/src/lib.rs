@@ -13,6 +13,7 @@
 )]
 
 mod frame;
+mod front;
 mod inline;
 mod number;
 mod reply;
@@ -21,6 +22,7 @@ mod request;
 pub use bytes::{Bytes, BytesMut};
 
 pub use frame::{Frame, Protocol, encode};
+pub use front::peek;
 pub use inline::{UnbalancedQuotes, split_words};
 pub use reply::{ReplyDecoder, ReplyError, ReplyLimit};
 pub use request::{RequestDecoder, RequestError, RequestLimit};

@@ -118,6 +118,12 @@ impl RequestDecoder {
         self.password_needed = needed;
     }
 
+    /// Whether nothing of the next request was taken or looked at yet.
+    #[must_use]
+    pub const fn is_between(&self) -> bool {
+        matches!(self.stage, Stage::Start) && self.searched == 0
+    }
+
     /// Takes the next whole request off the front of `buffer`: its words, never none.
     ///
     /// `None` asks for more bytes. Empty lines and empty arrays are skipped, as the server does.

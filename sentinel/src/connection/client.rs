@@ -1,7 +1,7 @@
 //! Incoming connections: who may connect, how much each may send and how much may pile up for it.
 //!
-//! Reads requests and hands them to the driver one by one, writes what the driver appended to the
-//! connection's outbox. A client that does not read its answers is not read from either; one that
+//! Reads requests and hands them to the driver one by one, but for those that the directory answers, and
+//! writes what the post does not. A client that does not read its answers is not read from either; one that
 //! is sent more events than it reads is dropped. Knows no command.
 
 use std::io;
@@ -15,9 +15,12 @@ use duke_resp::{RequestDecoder, RequestError, RequestLimit};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::coop::consume_budget;
 use tracing::{debug, warn};
 
+use crate::connection::directory::{Directory, Standing};
 use crate::connection::outbox::{Outbox, Work};
+use crate::connection::post::Post;
 use crate::connection::tls::{Door, Stream};
 
 /// Bytes that may pile up for one client before it is dropped. Stock allows subscribers 8 MiB for a
@@ -48,6 +51,7 @@ pub(crate) enum ClientEvent {
         client: ClientId,
         address: SocketAddr,
         outbox: Arc<Outbox>,
+        standing: Arc<Standing>,
     },
     /// The client closed its side, or its connection failed; what is still owed may be written.
     Left { client: ClientId },
@@ -55,18 +59,14 @@ pub(crate) enum ClientEvent {
 
 /// Accepts connections for ever.
 ///
-/// At most `clients_max` are served at a time; the next one is told so and closed, as stock does.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    numbers: Arc<Numbers>,
-    events: mpsc::Sender<ClientEvent>,
-    door: Option<Door>,
-) {
+/// At most so many as there are places are served at a time; the next one is told so and closed, as stock
+/// does.
+pub(crate) async fn accept(listener: TcpListener, reception: Arc<Reception>, door: Option<Door>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             // Whoever connects to a Duke that ends is refused and asks another.
-            () = events.closed() => return,
+            () = reception.events.closed() => return,
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -76,13 +76,14 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&numbers.places).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&reception.places).try_acquire_owned() else {
             // Best effort: the socket's buffer is empty, so the line fits or the client is gone.
             let told = stream.try_write(b"-ERR max number of clients reached\r\n");
             debug!(%address, ?told, "refused a client beyond the limit");
             continue;
         };
-        let (door, client, events) = (door.clone(), numbers.next(), events.clone());
+        let (door, client) = (door.clone(), reception.next());
+        let reception = Arc::clone(&reception);
         tokio::spawn(async move {
             // Whoever only pretends to shake hands has a place, and nothing else.
             let stream = match door {
@@ -90,26 +91,34 @@ pub(crate) async fn accept(
                 Some(door) => door.greet(stream, address).await,
             };
             if let Some(stream) = stream {
-                Connection::join(client, address, stream, events).await;
+                Connection::join(client, address, stream, reception).await;
             }
             drop(place);
         });
     }
 }
 
-/// The places for clients and the numbers given to them, shared by all listeners.
+/// What all clients have in common, whichever listener they come to.
 #[derive(Debug)]
-pub(crate) struct Numbers {
+pub(crate) struct Reception {
+    /// The number given last.
     last: std::sync::atomic::AtomicU64,
     places: Arc<Semaphore>,
+    events: mpsc::Sender<ClientEvent>,
+    pub(crate) directory: Directory,
+    pub(crate) post: Arc<Post>,
 }
 
-impl Numbers {
-    pub(crate) fn new(clients_max: usize) -> Self {
-        Self {
+impl Reception {
+    /// For so many clients at a time, whose events the driver takes from the other end.
+    pub(crate) fn open(clients_max: usize, events: mpsc::Sender<ClientEvent>) -> Arc<Self> {
+        Arc::new(Self {
             last: std::sync::atomic::AtomicU64::new(0),
             places: Arc::new(Semaphore::new(clients_max)),
-        }
+            events,
+            directory: Directory::default(),
+            post: Post::start(),
+        })
     }
 
     fn next(&self) -> ClientId {
@@ -121,7 +130,8 @@ struct Connection {
     client: ClientId,
     stream: Stream,
     outbox: Arc<Outbox>,
-    events: mpsc::Sender<ClientEvent>,
+    standing: Arc<Standing>,
+    reception: Arc<Reception>,
 }
 
 /// How reading ended.
@@ -141,22 +151,25 @@ impl Connection {
         client: ClientId,
         address: SocketAddr,
         stream: Stream,
-        events: mpsc::Sender<ClientEvent>,
+        reception: Arc<Reception>,
     ) {
         let outbox = Arc::new(Outbox::with_socket(OUTBOX_BYTES_MAX, stream.plain()));
+        let standing = Arc::new(Standing::new(client));
         let joined = ClientEvent::Joined {
             client,
             address,
             outbox: Arc::clone(&outbox),
+            standing: Arc::clone(&standing),
         };
-        if events.send(joined).await.is_err() {
+        if reception.events.send(joined).await.is_err() {
             return;
         }
         let connection = Self {
             client,
             stream,
             outbox,
-            events,
+            standing,
+            reception,
         };
         connection.serve().await;
     }
@@ -173,7 +186,7 @@ impl Connection {
             Ended::Broken(error) => ClientEvent::Broken { client, error },
             Ended::Abandoned => return,
         };
-        if self.events.send(event).await.is_err() {
+        if self.reception.events.send(event).await.is_err() {
             return;
         }
         self.finish().await;
@@ -194,6 +207,11 @@ impl Connection {
                 }
                 Work::Idle => {}
             }
+            if decoder.is_between() && self.serve_here(&mut buffer) {
+                // Whoever never stops asking takes turns with everybody else.
+                consume_budget().await;
+                continue;
+            }
             let mut requests = Vec::new();
             let broken = loop {
                 match decoder.decode(&mut buffer) {
@@ -207,9 +225,10 @@ impl Connection {
             };
             let more = requests.len() == BATCH;
             if !requests.is_empty() {
+                self.standing.leave(requests.len());
                 let client = self.client;
                 let asked = ClientEvent::Asked { client, requests };
-                if self.events.send(asked).await.is_err() {
+                if self.reception.events.send(asked).await.is_err() {
                     return Ended::Abandoned;
                 }
             }
@@ -233,6 +252,18 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Answers questions without the engine; false if there are none in front, or it is to be asked.
+    fn serve_here(&self, buffer: &mut BytesMut) -> bool {
+        let Reception {
+            directory, post, ..
+        } = &*self.reception;
+        let served = !post.is_full() && directory.serve(&self.standing, &self.outbox, buffer);
+        if served {
+            post.add(&self.outbox);
+        }
+        served
     }
 
     /// Writes what is still owed after reading ended, until the driver orders the end.

@@ -1,7 +1,7 @@
 //! Bytes on their way out of one connection.
 //!
-//! The driver appends and never waits; what the socket does not take at once the connection's own task writes. What piles up is bounded:
-//! whoever does not read loses the connection, and nobody else notices.
+//! Whoever appends never waits. The post writes what the socket takes at once, the connection's own task the
+//! rest. What piles up is bounded: whoever does not read loses the connection, and nobody else notices.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +30,8 @@ struct State {
     pending: BytesMut,
     /// Bytes handed to the socket that it did not take yet.
     writing: usize,
+    /// It is in the post: what is pending is written soon.
+    queued: bool,
     end: Option<End>,
 }
 
@@ -88,10 +90,19 @@ impl Outbox {
         Ok(())
     }
 
+    /// Puts it into the post; false if it is there already, or its own task writes everything.
+    pub(crate) fn queue(&self) -> bool {
+        let mut state = self.lock();
+        let fresh = self.socket.is_some() && !state.queued;
+        state.queued |= fresh;
+        fresh
+    }
+
     /// Writes what the socket takes just now; the connection's task is woken for the rest. It saves that
     /// task a turn for every answer.
     pub(crate) fn push(&self) {
         let mut state = self.lock();
+        state.queued = false;
         if let Some(socket) = &self.socket
             && state.writing == 0
             && state.end.is_none()
@@ -109,11 +120,6 @@ impl Outbox {
             }
         }
         drop(state);
-        self.wake();
-    }
-
-    /// Has the connection's task write what there is.
-    pub(crate) fn wake(&self) {
         self.woken.notify_one();
     }
 
@@ -140,7 +146,9 @@ impl Outbox {
         if state.end == Some(End::Cut) {
             return Work::Close;
         }
-        if !state.pending.is_empty() {
+        // What is in the post waits for that, unless it is much.
+        let waits = state.queued && state.end.is_none() && state.pending.len() <= KEPT_BYTES;
+        if !state.pending.is_empty() && !waits {
             let chunk = std::mem::take(&mut state.pending);
             state.writing = chunk.len();
             return Work::Write(chunk);

@@ -95,6 +95,41 @@ fn who_asks_and_never_reads_is_not_read_from() {
 }
 
 #[test]
+fn questions_without_end_keep_nobody_waiting() {
+    let duke = Victim::duke("questions", "sentinel monitor lake 127.0.0.1 1 1\n");
+    let question = b"*3\r\n$8\r\nSENTINEL\r\n$23\r\nGET-MASTER-ADDR-BY-NAME\r\n$4\r\nlake\r\n";
+    let many = question.repeat(10_000);
+    // One never reads the answers.
+    let mut deaf = TcpStream::connect(duke.address()).unwrap();
+    let patience = Some(Duration::from_millis(500));
+    deaf.set_write_timeout(patience).unwrap();
+    let sent = (0..20).map(|_| deaf.write_all(&many)).last();
+    let mut asker = TcpStream::connect(duke.address()).unwrap();
+    let mut reader = asker.try_clone().unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if asker.write_all(&many).is_err() {
+                    break;
+                }
+            }
+            drop(asker.shutdown(std::net::Shutdown::Both));
+        });
+        scope.spawn(|| {
+            let mut chunk = vec![0; 256 * 1024];
+            while matches!(reader.read(&mut chunk), Ok(1..)) {}
+        });
+        for _ in 0..100 {
+            assert!(duke.answers());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    unharmed(&duke);
+    drop((sent, deaf));
+}
+
+#[test]
 fn a_subscriber_that_never_reads_is_dropped() {
     let duke = Victim::duke("subscriber", "sentinel monitor lake 127.0.0.1 1 1\n");
     let deaf = duke.send(b"PSUBSCRIBE *\r\n");

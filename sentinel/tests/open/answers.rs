@@ -425,3 +425,73 @@ fn the_fields_of_a_master_stand_in_stocks_order() {
     };
     assert_eq!(names(&duke), names(&stock));
 }
+
+/// A request as client libraries write it.
+fn request(line: &str) -> Vec<u8> {
+    let words = line
+        .split(' ')
+        .map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    let words: Vec<String> = words.collect();
+    format!("*{}\r\n{}", words.len(), words.concat()).into_bytes()
+}
+
+#[test]
+fn questions_among_other_commands_are_answered_in_order_and_counted() {
+    let world = World::new("order", &[Kind::Duke]);
+    let port = world.settled().to_string();
+    let question = "SENTINEL GET-MASTER-ADDR-BY-NAME lake";
+    let address = |reply: &Frame| {
+        let words = reply.as_array().unwrap().iter().map(text);
+        assert_eq!(words.collect::<Vec<_>>(), ["127.0.0.1", port.as_str()]);
+    };
+    let mut wire = world.sentinels[0].connect();
+    let commands = |wire: &mut Wire| {
+        let stats = text(&wire.ask(&["INFO", "stats"]).unwrap());
+        let (_, rest) = stats.split_once("total_commands_processed:").unwrap();
+        rest.trim_end().parse::<u64>().unwrap()
+    };
+    let before = commands(&mut wire);
+    // Each of these changes how the next question is answered, or waits for the disk.
+    let flushed = "SENTINEL FLUSHCONFIG";
+    let lines = [
+        "PING",
+        flushed,
+        "HELLO 3",
+        "CLIENT REPLY SKIP",
+        "SUBSCRIBE +x",
+    ];
+    let mut requests = request(question);
+    for line in lines {
+        requests.extend(request(line));
+        requests.extend(request(question).repeat(3));
+    }
+    wire.send(&requests).unwrap();
+    address(&wire.receive().unwrap());
+    for line in lines {
+        if line != "CLIENT REPLY SKIP" {
+            assert!(wire.receive().unwrap().as_error().is_none(), "{line}");
+        }
+        let skipped = usize::from(line == "CLIENT REPLY SKIP");
+        for _ in skipped..3 {
+            address(&wire.receive().unwrap());
+        }
+    }
+    wire.send(&request(question).repeat(200)).unwrap();
+    for _ in 0..200 {
+        address(&wire.receive().unwrap());
+    }
+    let list = text(
+        &world.sentinels[0]
+            .ask(&["CLIENT", "LIST", "ID", "x"])
+            .unwrap(),
+    );
+    assert_eq!(list, "");
+    let own = text(&wire.ask(&["CLIENT", "ID"]).unwrap());
+    wire.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "lake"])
+        .unwrap();
+    let list = world.sentinels[0].ask(&["CLIENT", "LIST", "ID", &own]);
+    let list = text(&list.unwrap());
+    assert!(list.contains(" cmd=sentinel "), "{list}");
+    let more = 1 + lines.len() * 4 + 200 + 4 + 1;
+    assert_eq!(commands(&mut wire), before + u64::try_from(more).unwrap());
+}

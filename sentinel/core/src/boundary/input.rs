@@ -8,6 +8,7 @@ use std::{
 use duke_resp::{Bytes, Frame};
 
 use crate::id::{ClientId, LinkId, RequestId, ScriptId};
+use crate::time::Time;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +111,16 @@ pub enum Input {
         host: String,
         /// Its address; none if it has none just now.
         address: Option<IpAddr>,
+    },
+    /// Questions of a client were answered from the directory, after what was said of it last. There
+    /// are no outputs for it.
+    Served {
+        /// The client.
+        client: ClientId,
+        /// How many questions.
+        count: u64,
+        /// When the last one was.
+        at: Time,
     },
     /// A script ended.
     ScriptEnded {

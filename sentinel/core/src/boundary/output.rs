@@ -35,11 +35,21 @@ pub enum Output {
     },
     /// End the process at once with this status: a failure that was ordered to be simulated.
     Crash(u8),
+    /// From now on a client that is trusted, and asks where the master of this name is, may be told this
+    /// without asking the engine; nothing any more if there is no reply. It is what the engine would say.
+    Directory {
+        /// The master's name.
+        name: String,
+        /// What to say.
+        reply: Option<Frame>,
+    },
     /// Close a connection; nothing more is to be heard of it.
     Disconnect {
         /// The connection.
         link: LinkId,
     },
+    /// Trust no client any more that was trusted until now.
+    Distrust,
     /// End a script's process, whatever it is doing.
     KillScript {
         /// Its number.
@@ -101,6 +111,12 @@ pub enum Output {
     },
     /// End the process.
     Shutdown,
+    /// Everything this client asked was answered. Until it asks something else of the engine it may be
+    /// answered from the directory, which is reported with [`Input::Served`](crate::Input::Served).
+    Trust {
+        /// The client.
+        client: ClientId,
+    },
     /// Replace a file's text as a whole, and say so with
     /// [`Input::FileWritten`](crate::Input::FileWritten).
     Write {

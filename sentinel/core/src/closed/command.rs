@@ -7,6 +7,8 @@ mod duke;
 mod report;
 mod sentinel;
 
+pub(crate) use self::sentinel::address_reply;
+
 use std::fmt::Write as _;
 
 use duke_resp::{Frame, Protocol};
@@ -68,7 +70,7 @@ impl Closed {
     pub(crate) fn answers(&mut self, client: ClientId, words: Words<'_>) -> Vec<Frame> {
         let name = words.lower(0);
         let session = self.session(client);
-        let subscribed = session.subscriptions.count() > 0 && !session.typed;
+        let subscribed = session.only_listens();
         let subscribing = matches!(
             name.as_str(),
             "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "ping" | "quit"

@@ -50,6 +50,11 @@ impl Session {
             subscriptions: Subscriptions::default(),
         }
     }
+
+    /// Whether it may only listen now: in RESP2 replies could not be told from messages.
+    pub(crate) fn only_listens(&self) -> bool {
+        self.subscriptions.count() > 0 && !self.typed
+    }
 }
 
 impl Closed {
@@ -68,6 +73,7 @@ impl Closed {
                 self.emit(answer);
             }
         }
+        self.trust(client);
         looks && !super::command::tells_opinion(words)
     }
 

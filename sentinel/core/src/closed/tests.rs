@@ -102,3 +102,54 @@ fn whoever_is_elected_asks_each_node_once() {
     });
     assert_eq!(asked.count(), 1, "only the last question's answer counts");
 }
+
+#[test]
+fn the_directory_names_a_master_that_is_on_disk() {
+    let mut duke = only_duke().0;
+    let entries = |duke: &mut Closed| -> Vec<Option<Frame>> {
+        let outputs = drain(duke).into_iter();
+        let reply = |output| {
+            if let Output::Directory { reply, .. } = output {
+                Some(reply)
+            } else {
+                None
+            }
+        };
+        outputs.filter_map(reply).collect()
+    };
+    let at = |port: u16| command::address_reply(Some(SocketAddr::from(([10, 0, 0, 1], port))));
+    assert_eq!(entries(&mut duke), [Some(at(1))]);
+    duke.adopt(SocketAddr::from(([10, 0, 0, 1], 2)));
+    duke.tick(Time::default());
+    let sequence = duke.switch_saved;
+    assert_eq!(entries(&mut duke), [None]);
+    duke.handle(Time::default(), Input::Persisted { sequence });
+    assert_eq!(entries(&mut duke), [Some(at(2))]);
+    duke.agreed_down = true;
+    duke.list();
+    assert_eq!(entries(&mut duke), [Some(Frame::NullArray)]);
+}
+
+#[test]
+fn only_who_may_ask_is_trusted() {
+    let mut duke = only_duke().0;
+    let (client, now) = (ClientId(7), Time::default());
+    let address = SocketAddr::from(([10, 0, 0, 9], 9));
+    drain(&mut duke);
+    let trusted = |duke: &mut Closed| drain(duke).contains(&Output::Trust { client });
+    duke.handle(now, Input::Joined { client, address });
+    assert!(trusted(&mut duke));
+    let mut after = |line: &str| {
+        let words = line
+            .split(' ')
+            .map(|word| Bytes::copy_from_slice(word.as_bytes()));
+        let words = words.collect();
+        duke.handle(now, Input::Asked { client, words });
+        trusted(&mut duke)
+    };
+    assert!(after("PING"));
+    assert!(!after("SUBSCRIBE +switch-master"));
+    assert!(!after("PING"), "it may only listen");
+    assert!(!after("UNSUBSCRIBE"), "its answer is held back");
+    assert!(after("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster"));
+}

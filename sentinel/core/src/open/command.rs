@@ -12,7 +12,6 @@ mod failover;
 mod help;
 mod monitor;
 mod query;
-pub(crate) mod quick;
 mod report;
 mod sentinel;
 mod set;

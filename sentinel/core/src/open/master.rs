@@ -5,7 +5,7 @@ pub(super) mod view;
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    command::quick::Told,
+    directory::Entry,
     failover::{Cause, Failover},
     peer::Witness,
     server::Server,
@@ -37,7 +37,8 @@ pub(crate) struct Master {
     pub(crate) switched: Option<(Time, bool)>,
     /// The sequence under which its present address is on disk.
     pub(crate) switch_saved: u64,
-    pub(crate) told: Told,
+    /// What the directory says of it.
+    pub(crate) listed: Option<Entry>,
 }
 
 /// What this Duke has done about leading.
@@ -68,7 +69,7 @@ impl Master {
             candidacy: Candidacy::default(),
             switched: None,
             switch_saved: 0,
-            told: Told::default(),
+            listed: None,
         }
     }
 

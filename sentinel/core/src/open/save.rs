@@ -173,12 +173,13 @@ impl Open {
         self.save_fails = false;
         self.outbox.acknowledge(sequence);
         self.settle_saving(sequence, &Frame::ok());
-        // A candidate's own vote may be on disk now, or the epoch of an order.
-        let waiting = self
+        // A candidate's own vote may be on disk now, or the epoch of an order; and clients may be told of a new
+        // master.
+        let concerned = self
             .masters
             .values()
-            .filter(|master| master.failover.is_on());
-        let names: Vec<String> = waiting.map(|master| master.name.clone()).collect();
+            .filter(|master| master.failover.is_on() || master.listed.is_none());
+        let names: Vec<String> = concerned.map(|master| master.name.clone()).collect();
         self.touched.extend(names);
     }
 

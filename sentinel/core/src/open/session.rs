@@ -71,6 +71,14 @@ impl Session {
         }
     }
 
+    /// Takes down its last command.
+    pub(crate) fn note(&mut self, name: &str, at: Time) {
+        self.last_at = at;
+        if self.last_command != name {
+            name.clone_into(&mut self.last_command);
+        }
+    }
+
     /// Whether it may only listen now: in RESP2 replies could not be told from messages.
     pub(crate) fn only_listens(&self) -> bool {
         self.subscriptions.count() > 0 && !self.typed
@@ -95,6 +103,7 @@ impl Open {
         }
         let session = Session::new(address, self.now, user);
         self.sessions.insert(client, session);
+        self.trust(client);
     }
 
     /// A client sent a command.
@@ -114,6 +123,7 @@ impl Open {
             return;
         }
         self.answer(client, words);
+        self.trust(client);
     }
 
     fn answer(&mut self, client: ClientId, words: Vec<Bytes>) {
@@ -247,10 +257,7 @@ impl Open {
     pub(super) fn note_command(&mut self, client: ClientId, name: &str) {
         self.commands = self.commands.saturating_add(1);
         if let Some(session) = self.sessions.get_mut(&client) {
-            session.last_at = self.now;
-            if session.last_command != name {
-                name.clone_into(&mut session.last_command);
-            }
+            session.note(name, self.now);
         }
     }
 }

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and looks at the outputs it is about"
 )]
 
+mod directory;
 mod disk;
 mod handover;
 mod pace;

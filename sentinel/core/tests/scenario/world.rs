@@ -605,9 +605,14 @@ impl World {
                 };
                 self.later(DELAY, event);
             }
-            Output::Close { .. } | Output::Protocol { .. } | Output::Shutdown => {}
+            Output::Close { .. }
+            | Output::Directory { .. }
+            | Output::Protocol { .. }
+            | Output::Shutdown
+            | Output::Trust { .. } => {}
             Output::Check { .. }
             | Output::Crash(_)
+            | Output::Distrust
             | Output::KillScript { .. }
             | Output::Listen { .. }
             | Output::LogLevel(_)

@@ -312,6 +312,8 @@ impl World {
             Output::Check { .. }
             | Output::Close { .. }
             | Output::Crash(_)
+            | Output::Directory { .. }
+            | Output::Distrust
             | Output::KillScript { .. }
             | Output::Listen { .. }
             | Output::LogLevel(_)
@@ -322,6 +324,7 @@ impl World {
             | Output::Resolve { .. }
             | Output::RunScript { .. }
             | Output::Shutdown
+            | Output::Trust { .. }
             | Output::Write { .. } => {}
         }
     }

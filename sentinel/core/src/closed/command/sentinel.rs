@@ -55,6 +55,17 @@ pub(super) fn names_master(words: Words<'_>) -> bool {
     NAMING.contains(&words.lower(1).as_str())
 }
 
+/// The answer to the question where the master is.
+pub(crate) fn address_reply(master: Option<SocketAddr>) -> Frame {
+    match master {
+        None => Frame::NullArray,
+        Some(master) => Frame::Array(vec![
+            Frame::bulk(master.ip().to_string()),
+            Frame::bulk(master.port().to_string()),
+        ]),
+    }
+}
+
 impl Closed {
     pub(super) fn sentinel_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let sub = words.lower(1);
@@ -116,14 +127,8 @@ impl Closed {
 
     /// The master's address, or null while there is none that clients could use.
     fn master_address(&self, words: Words<'_>) -> Frame {
-        let usable = words.text(2) == self.settings.group && !self.agreed_down;
-        match self.durable.master.filter(|_| usable) {
-            None => Frame::NullArray,
-            Some(master) => Frame::Array(vec![
-                Frame::bulk(master.ip().to_string()),
-                Frame::bulk(master.port().to_string()),
-            ]),
-        }
+        let ours = words.text(2) == self.settings.group;
+        address_reply(self.usable_master().filter(|_| ours))
     }
 
     /// `is-master-down-by-addr ip port epoch id [generation]`: our opinion, and our vote.

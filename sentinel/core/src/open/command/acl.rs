@@ -19,6 +19,7 @@ use crate::{
             merged,
         },
     },
+    output::Output,
     time::millis,
     words::Words,
 };
@@ -90,6 +91,7 @@ impl Open {
             }
         }
         self.users.0.insert(name, user);
+        self.tell(Output::Distrust);
         Frame::ok()
     }
 
@@ -164,6 +166,7 @@ impl Open {
                 continue;
             }
             count = count.saturating_add(1);
+            self.tell(Output::Distrust);
             self.part_from(client, |user| user == name);
         }
         Frame::Integer(count)

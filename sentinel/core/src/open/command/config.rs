@@ -96,6 +96,10 @@ impl Open {
                 self.tell(Output::LogLevel(level));
             }
         }
+        if option == "announce-hostnames" {
+            // Every entry of the directory may read differently now.
+            self.touched.extend(self.masters.keys().cloned());
+        }
         if option.starts_with("sentinel-") {
             // New credentials count from the next connection on: it is made now.
             let links: Vec<_> = self

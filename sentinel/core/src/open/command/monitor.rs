@@ -6,6 +6,7 @@ use super::{Reply, sentinel::no_master, set::control_character};
 use crate::{
     conf::{self, MasterConf, Place},
     open::{Open, event::Level, timer::Sleeper},
+    output::Output,
     words::Words,
 };
 
@@ -83,6 +84,8 @@ impl Open {
         }
         self.timers.set(Sleeper::Master(name.to_owned()), None);
         self.touched.remove(name);
+        let name = name.to_owned();
+        self.tell(Output::Directory { name, reply: None });
         Reply::WhenSaved(self.save())
     }
 }

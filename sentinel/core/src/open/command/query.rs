@@ -14,11 +14,7 @@ impl Open {
         let Some(master) = self.masters.get(name) else {
             return Frame::NullArray;
         };
-        let address = &master.server.address;
-        Frame::Array(vec![
-            Frame::bulk(self.host(address)),
-            Frame::bulk(address.port.to_string()),
-        ])
+        self.address_reply(&master.server.address)
     }
 
     pub(super) fn check_quorum(&self, name: &str) -> Frame {

@@ -79,6 +79,7 @@ impl Open {
             ));
         }
         let old = std::mem::replace(&mut self.users, Users::new(&conf.server));
+        self.tell(Output::Distrust);
         let changed: Vec<String> = old
             .0
             .iter()
