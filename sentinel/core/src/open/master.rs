@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    directory::Entry,
+    command::directory::Entry,
     failover::{Cause, Failover},
     peer::Witness,
     server::Server,
