@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duke_core::{ClientId, Engine, Input, LinkId, Output, Time};
-use duke_resp::{Frame, Protocol, RequestError, encode};
+use duke_resp::{BytesMut, Frame, Protocol, RequestError, encode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use crate::connection::client::{ClientEvent, Reception};
 use crate::connection::directory::Standing;
 use crate::connection::link::{Link, LinkEvent};
-use crate::connection::outbox::{End, Outbox};
+use crate::connection::outbox::{End, Outbox, Overflow};
 use crate::connection::tls::Caller;
 use crate::errand::Errands;
 use crate::ready::Ready;
@@ -42,6 +42,8 @@ pub(crate) struct Sources {
     pub(crate) errands: mpsc::UnboundedReceiver<Input>,
 }
 
+/// Subscribers that hear of an event at once.
+const SOON: usize = 64;
 /// Events of links in a row after which a client has its turn.
 const STREAK_MAX: usize = 64;
 
@@ -369,6 +371,7 @@ impl Driver {
                     client.standing.speak(protocol);
                 }
             }
+            Output::Publish { clients, message } => self.publish(clients, &message),
             Output::Read { path } => self.errands.read(path),
             Output::Ready(ready) => {
                 if let Some(port) = &mut self.ready {
@@ -406,19 +409,40 @@ impl Driver {
     }
 
     fn answer(&mut self, client: ClientId, reply: &Frame) {
+        self.append(client, |protocol, buffer| encode(reply, protocol, buffer));
+    }
+
+    fn publish(&mut self, clients: Vec<ClientId>, message: &Frame) {
+        let [resp2, resp3] = [Protocol::Resp2, Protocol::Resp3].map(|protocol| {
+            let mut buffer = BytesMut::new();
+            encode(message, protocol, &mut buffer);
+            buffer
+        });
+        for (number, client) in clients.into_iter().enumerate() {
+            self.append(client, |protocol, buffer| match protocol {
+                Protocol::Resp2 => buffer.extend_from_slice(&resp2),
+                Protocol::Resp3 => buffer.extend_from_slice(&resp3),
+            });
+            if number == SOON {
+                // The first ones need not wait until thousands of others were thought of.
+                self.reception.post.send();
+            }
+        }
+    }
+
+    fn append(&mut self, client: ClientId, print: impl FnOnce(Protocol, &mut BytesMut)) {
         let Some(known) = self.clients.get(&client) else {
             return;
         };
         let protocol = known.protocol;
-        let appended = known
-            .outbox
-            .append(|buffer| encode(reply, protocol, buffer));
-        if appended.is_err() {
-            debug!(?client, "dropped a client that does not read");
-            self.close(client, End::Cut);
-            self.dropped.push(client);
-        } else {
-            self.reception.post.add(&known.outbox);
+        match known.outbox.append(|buffer| print(protocol, buffer)) {
+            Ok(true) => self.reception.post.add(&known.outbox),
+            Ok(false) => {}
+            Err(Overflow) => {
+                debug!(?client, "dropped a client that does not read");
+                self.close(client, End::Cut);
+                self.dropped.push(client);
+            }
         }
     }
 

@@ -59,6 +59,9 @@ enum Verb {
         /// How often each is repeated, in turns.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+        /// Only this table.
+        #[arg(long)]
+        only: Option<queries::Subject>,
     },
     /// What many masters cost at rest, and how long it takes until many dead ones are replaced.
     Scale(Scale),
@@ -138,7 +141,8 @@ fn main() -> Result<()> {
             Verb::Queries {
                 seconds: each,
                 rounds,
-            } => queries::run(&programs, seconds(each), rounds).await,
+                only,
+            } => queries::run(&programs, seconds(each), rounds, only).await,
             Verb::Scale(wanted) => scale::run(&programs, &wanted).await,
         }
     })

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::load::{Answered, Clients};
@@ -30,6 +31,17 @@ const FEW: usize = 50;
 /// Events that are timed in each round.
 const EVENTS: usize = 5;
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Subject {
+    /// Questions on few and on many connections.
+    Throughput,
+    /// Questions beside many clients that are silent.
+    Crowd,
+    /// One event to many subscribers.
+    Events,
+}
+
 /// A sentinel with one master.
 struct Single {
     port: u16,
@@ -41,11 +53,23 @@ struct Single {
 ///
 /// # Errors
 /// When a sentinel does not come up, or too few files may be open.
-pub(crate) async fn run(programs: &Programs, each: Duration, rounds: usize) -> Result<()> {
+pub(crate) async fn run(
+    programs: &Programs,
+    each: Duration,
+    rounds: usize,
+    only: Option<Subject>,
+) -> Result<()> {
     allow_files()?;
-    throughput(programs, each, rounds).await?;
-    crowd(programs, each, rounds).await?;
-    events(programs, rounds).await?;
+    for subject in [Subject::Throughput, Subject::Crowd, Subject::Events] {
+        if only.is_some_and(|only| only != subject) {
+            continue;
+        }
+        match subject {
+            Subject::Throughput => throughput(programs, each, rounds).await?,
+            Subject::Crowd => crowd(programs, each, rounds).await?,
+            Subject::Events => events(programs, rounds).await?,
+        }
+    }
     say("");
     Ok(())
 }

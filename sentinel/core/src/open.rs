@@ -9,7 +9,6 @@
 pub(crate) mod acl;
 mod address;
 mod command;
-mod directory;
 mod election;
 mod event;
 mod failover;

@@ -40,9 +40,12 @@ struct Held {
 }
 
 impl Outbox {
-    /// Adds what must wait for the disk.
+    /// Adds what must wait for the disk, if anything is still to be written.
     pub(crate) fn hold(&mut self, output: Output) {
-        if let Some(connection) = connection(&output) {
+        if self.held.is_empty() && self.is_durable(self.sequence) {
+            return self.overtake(output);
+        }
+        for connection in connections(&output) {
             let count = self.behind.entry(connection).or_default();
             *count = count.saturating_add(1);
         }
@@ -64,7 +67,7 @@ impl Outbox {
 
     /// Adds what need not wait, behind what was said on the same connection before.
     pub(crate) fn free(&mut self, output: Output) {
-        if connection(&output).is_some_and(|ours| self.behind.contains_key(&ours)) {
+        if connections(&output).any(|ours| self.behind.contains_key(&ours)) {
             self.hold(output);
         } else {
             self.overtake(output);
@@ -156,12 +159,12 @@ impl Outbox {
 
     /// What was held for a connection waits no longer.
     fn leave(&mut self, output: &Output) {
-        if let Some(connection) = connection(output)
-            && let Some(count) = self.behind.get_mut(&connection)
-        {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.behind.remove(&connection);
+        for connection in connections(output) {
+            if let Some(count) = self.behind.get_mut(&connection) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.behind.remove(&connection);
+                }
             }
         }
     }
@@ -174,8 +177,8 @@ enum Connection {
     Link(LinkId),
 }
 
-fn connection(output: &Output) -> Option<Connection> {
-    match output {
+fn connections(output: &Output) -> impl Iterator<Item = Connection> {
+    let one = match output {
         Output::Answer { client, .. }
         | Output::Protocol { client, .. }
         | Output::Trust { client } => Some(Connection::Client(*client)),
@@ -191,13 +194,21 @@ fn connection(output: &Output) -> Option<Connection> {
         | Output::LogLevel(_)
         | Output::Measure
         | Output::Persist { .. }
+        | Output::Publish { .. }
         | Output::Read { .. }
         | Output::Ready(_)
         | Output::Resolve { .. }
         | Output::RunScript { .. }
         | Output::Shutdown
         | Output::Write { .. } => None,
-    }
+    };
+    let many = if let Output::Publish { clients, .. } = output {
+        clients.as_slice()
+    } else {
+        &[]
+    };
+    one.into_iter()
+        .chain(many.iter().map(|client| Connection::Client(*client)))
 }
 
 #[cfg(test)]
@@ -229,13 +240,13 @@ mod tests {
         outbox.hold(answer(2));
         outbox.free(request(7, 1));
         outbox.free(answer(3));
+        assert_eq!(outbox.next(), Some(answer(1)), "it has nothing to wait for");
         assert_eq!(outbox.next(), Some(request(7, 1)));
         assert_eq!(outbox.next(), Some(answer(3)));
         assert!(matches!(
             outbox.next(),
             Some(Output::Persist { sequence: 1, .. })
         ));
-        assert_eq!(outbox.next(), Some(answer(1)));
         assert_eq!(outbox.next(), None);
         outbox.acknowledge(1);
         assert_eq!(outbox.next(), Some(answer(2)));
@@ -287,6 +298,27 @@ mod tests {
         for number in [1, 3, 4] {
             assert_eq!(outbox.next(), Some(request(7, number)));
         }
+    }
+
+    #[test]
+    fn what_is_said_to_many_keeps_its_place_with_each() {
+        let mut outbox = Outbox::default();
+        outbox.persist("state".into());
+        let publish = Output::Publish {
+            clients: vec![ClientId(1), ClientId(2)],
+            message: Frame::ok(),
+        };
+        outbox.hold(publish.clone());
+        outbox.free(answer(2));
+        outbox.free(answer(3));
+        assert!(outbox.is_owed(ClientId(1)));
+        assert_eq!(outbox.next(), Some(answer(3)));
+        assert!(matches!(outbox.next(), Some(Output::Persist { .. })));
+        outbox.acknowledge(1);
+        assert_eq!(outbox.next(), Some(publish));
+        assert!(!outbox.is_owed(ClientId(1)));
+        assert!(outbox.is_owed(ClientId(2)));
+        assert_eq!(outbox.next(), Some(answer(2)));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What a client subscribed to, and the messages it gets for that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use duke_resp::{Bytes, Frame};
 
-use crate::pattern::matches;
+use crate::{id::ClientId, output::Output, pattern::matches};
 
 /// Subscriptions a client may have.
 const SUBSCRIPTIONS_MAX: usize = 1024;
@@ -69,23 +69,34 @@ impl Subscriptions {
             &mut self.channels
         }
     }
-
-    /// The messages that tell this client of an event: one for its channel, one for each pattern.
-    pub(crate) fn messages(&self, event: &Event) -> impl Iterator<Item = Frame> {
-        let Event { name, payload } = event;
-        let by_name = self.channels.contains(name).then(|| {
-            let words = [&Bytes::from_static(b"message"), name, payload];
-            push(words)
-        });
-        let patterns = self.patterns.iter();
-        let by_pattern = patterns
-            .filter(|pattern| matches(pattern, name))
-            .map(|pattern| push([&Bytes::from_static(b"pmessage"), pattern, name, payload]));
-        by_name.into_iter().chain(by_pattern)
-    }
 }
 
-/// What is published: every message shares these bytes.
+/// Tells those of `all` who subscribed to an event: one output for those of its channel, one for those of
+/// each pattern, so that each message is made once, however many hear it.
+pub(crate) fn published(event: &Event, all: &[(ClientId, &Subscriptions)]) -> Vec<Output> {
+    let Event { name, payload } = event;
+    let mut by_name = Vec::new();
+    let mut by_pattern = BTreeMap::<&Bytes, Vec<ClientId>>::new();
+    for &(client, subscriptions) in all {
+        if subscriptions.channels.contains(name) {
+            by_name.push(client);
+        }
+        let patterns = subscriptions.patterns.iter();
+        for pattern in patterns.filter(|pattern| matches(pattern, name)) {
+            by_pattern.entry(pattern).or_default().push(client);
+        }
+    }
+    let message = push([&Bytes::from_static(b"message"), name, payload]);
+    let named = (!by_name.is_empty()).then_some((by_name, message));
+    let matched = by_pattern.into_iter().map(|(pattern, clients)| {
+        let message = push([&Bytes::from_static(b"pmessage"), pattern, name, payload]);
+        (clients, message)
+    });
+    let output = |(clients, message)| Output::Publish { clients, message };
+    named.into_iter().chain(matched).map(output).collect()
+}
+
+/// What is published.
 #[derive(Debug)]
 pub(crate) struct Event {
     name: Bytes,
@@ -107,4 +118,35 @@ fn push<const N: usize>(words: [&Bytes; N]) -> Frame {
 
 fn changed(kind: &'static str, name: Frame, count: usize) -> Frame {
     Frame::Push(vec![Frame::bulk(kind), name, Frame::number(count)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_is_made_once_and_a_client_hears_its_channel_first() {
+        let subscribed = |channel: &'static [u8], pattern: &'static [u8]| {
+            let mut subscriptions = Subscriptions::default();
+            subscriptions.change("subscribe", &[Bytes::from_static(channel)]);
+            subscriptions.change("psubscribe", &[Bytes::from_static(pattern)]);
+            subscriptions
+        };
+        let all = [
+            subscribed(b"+sdown", b"+*"),
+            subscribed(b"-sdown", b"*n"),
+            subscribed(b"+sdown", b"x*"),
+        ];
+        let clients: Vec<_> = (1..).map(ClientId).zip(&all).collect();
+        let outputs = published(&Event::new("+sdown", "master"), &clients);
+        let heard = outputs.iter().map(|output| {
+            let Output::Publish { clients, message } = output else {
+                panic!("{output:?}");
+            };
+            let clients: Vec<_> = clients.iter().map(|client| client.0).collect();
+            (clients, message.as_array().unwrap().len())
+        });
+        let heard: Vec<_> = heard.collect();
+        assert_eq!(heard, [(vec![1, 3], 3), (vec![2], 4), (vec![1], 4)]);
+    }
 }

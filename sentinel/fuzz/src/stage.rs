@@ -226,6 +226,7 @@ impl Stage {
                 | Output::LogLevel(_)
                 | Output::Measure
                 | Output::Protocol { .. }
+                | Output::Publish { .. }
                 | Output::Read { .. }
                 | Output::Ready(_)
                 | Output::Shutdown

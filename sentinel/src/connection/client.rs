@@ -259,11 +259,7 @@ impl Connection {
         let Reception {
             directory, post, ..
         } = &*self.reception;
-        let served = !post.is_full() && directory.serve(&self.standing, &self.outbox, buffer);
-        if served {
-            post.add(&self.outbox);
-        }
-        served
+        directory.serve(&self.standing, &self.outbox, post, buffer)
     }
 
     /// Writes what is still owed after reading ended, until the driver orders the end.

@@ -5,7 +5,7 @@
 //! says; the connections' own tasks read, and count what they answered until the driver tells the engine.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use duke_core::{ClientId, asked_master};
@@ -13,6 +13,7 @@ use duke_resp::{Frame, Protocol, encode, peek};
 use tokio::time::Instant;
 
 use crate::connection::outbox::Outbox;
+use crate::connection::post::Post;
 
 /// Questions of one client that are answered before others have their turn.
 const QUESTIONS_MAX: u64 = 64;
@@ -122,15 +123,16 @@ impl Directory {
         std::mem::take(&mut self.lock().served)
     }
 
-    /// Answers the questions in front of `buffer`, as far as that may be done here; false if nothing was.
+    /// Answers the questions in front of `buffer`, as far as that may be done here; false if none was.
     pub(crate) fn serve(
         &self,
         standing: &Standing,
-        outbox: &Outbox,
+        outbox: &Arc<Outbox>,
+        post: &Post,
         buffer: &mut BytesMut,
     ) -> bool {
         // Most of what else comes is seen by its first bytes.
-        if asked(buffer).is_none() {
+        if asked(buffer).is_none() || post.is_full() {
             return false;
         }
         let (mut entries, mut state) = (self.lock(), standing.lock());
@@ -154,7 +156,10 @@ impl Directory {
                 count += 1;
             }
         });
-        if count == 0 || appended.is_err() {
+        if appended == Ok(true) {
+            post.add(outbox);
+        }
+        if count == 0 {
             return false;
         }
         if state.served.is_none() {
@@ -199,7 +204,8 @@ mod tests {
     struct Scene {
         directory: Directory,
         standing: Standing,
-        outbox: Outbox,
+        outbox: Arc<Outbox>,
+        post: Post,
     }
 
     impl Scene {
@@ -209,7 +215,8 @@ mod tests {
             Self {
                 directory,
                 standing: Standing::new(CLIENT),
-                outbox: Outbox::with_socket(1024, None),
+                outbox: Arc::new(Outbox::with_socket(1024, None)),
+                post: Post::default(),
             }
         }
 
@@ -217,7 +224,7 @@ mod tests {
         fn serve(&self, request: &[u8]) -> (Vec<u8>, Vec<u8>) {
             let mut buffer = BytesMut::from(request);
             self.directory
-                .serve(&self.standing, &self.outbox, &mut buffer);
+                .serve(&self.standing, &self.outbox, &self.post, &mut buffer);
             let answer = match self.outbox.next() {
                 Work::Write(chunk) => chunk.to_vec(),
                 Work::Close | Work::Idle => Vec::new(),

@@ -70,15 +70,18 @@ impl Outbox {
         }
     }
 
-    /// Lets `print` append to what is to be written. With a socket, nothing is until [`Outbox::push`].
-    pub(crate) fn append(&self, print: impl FnOnce(&mut BytesMut)) -> Result<(), Overflow> {
+    /// Lets `print` append to what is to be written; true if the outbox is to be put into the post, which
+    /// it is in already otherwise, or its own task writes everything.
+    pub(crate) fn append(&self, print: impl FnOnce(&mut BytesMut)) -> Result<bool, Overflow> {
         let mut state = self.lock();
         if state.end.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         // What one command is answered may be of any size; it is piling up that is bounded.
         let overflow = state.pending.len() + state.writing > self.limit_bytes;
         print(&mut state.pending);
+        let is_first = self.socket.is_some() && !state.queued && !state.pending.is_empty();
+        state.queued |= is_first;
         drop(state);
         if overflow {
             self.finish(End::Cut);
@@ -87,15 +90,7 @@ impl Outbox {
         if self.socket.is_none() {
             self.woken.notify_one();
         }
-        Ok(())
-    }
-
-    /// Puts it into the post; false if it is there already, or its own task writes everything.
-    pub(crate) fn queue(&self) -> bool {
-        let mut state = self.lock();
-        let fresh = self.socket.is_some() && !state.queued;
-        state.queued |= fresh;
-        fresh
+        Ok(is_first)
     }
 
     /// Writes what the socket takes just now; the connection's task is woken for the rest. It saves that
@@ -178,6 +173,9 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -210,6 +208,29 @@ mod tests {
         );
         let late = outbox.append(|buffer| buffer.extend_from_slice(b"de"));
         assert_eq!(late, Err(Overflow));
+        assert_eq!(outbox.next(), Work::Close);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_post_is_written_by_it_or_before_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap());
+        let (socket, accepted) = tokio::join!(socket, listener.accept());
+        let (mut reader, _) = accepted.unwrap();
+        let socket = Arc::new(socket.unwrap());
+        socket.writable().await.unwrap();
+        let outbox = Outbox::with_socket(100, Some(socket));
+        let append = |text: &[u8]| outbox.append(|buffer| buffer.extend_from_slice(text));
+        assert_eq!(append(b"ab"), Ok(true));
+        assert_eq!(append(b"c"), Ok(false), "it is in the post already");
+        assert_eq!(outbox.next(), Work::Idle);
+        outbox.push();
+        let mut text = [0; 3];
+        reader.read_exact(&mut text).await.unwrap();
+        assert_eq!(&text, b"abc");
+        assert_eq!(append(b"d"), Ok(true));
+        outbox.finish(End::Flushed);
+        assert_eq!(outbox.next(), Work::Write(BytesMut::from(&b"d"[..])));
         assert_eq!(outbox.next(), Work::Close);
     }
 }

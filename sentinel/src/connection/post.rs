@@ -47,11 +47,8 @@ impl Post {
         self.lock().len() >= WAITING_MAX
     }
 
-    /// Takes an outbox to which something was appended; once, however often it was.
+    /// Takes an outbox to which something was appended.
     pub(crate) fn add(&self, outbox: &Arc<Outbox>) {
-        if !outbox.queue() {
-            return;
-        }
         let mut waiting = self.lock();
         if waiting.is_empty() {
             self.woken.notify_one();
@@ -74,5 +71,22 @@ impl Post {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Outbox>>> {
         // A panic ends the process; a poisoned lock is never met.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_are_delivered_at_a_time() {
+        let post = Post::default();
+        for _ in 0..WAITING_MAX {
+            assert!(!post.is_full());
+            post.add(&Arc::new(Outbox::with_socket(16, None)));
+        }
+        assert!(post.is_full());
+        let turns = (1..=WAITING_MAX).find(|_| !post.send());
+        assert_eq!(turns, Some(WAITING_MAX / SENT_MAX));
     }
 }

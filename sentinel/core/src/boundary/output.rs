@@ -79,6 +79,13 @@ pub enum Output {
         /// The dialect.
         protocol: Protocol,
     },
+    /// Say the same to many clients.
+    Publish {
+        /// The clients, each once.
+        clients: Vec<ClientId>,
+        /// What to say.
+        message: Frame,
+    },
     /// Say what a file holds, with [`Input::FileRead`](crate::Input::FileRead).
     Read {
         /// The file.

@@ -2,20 +2,21 @@
 
 use std::net::SocketAddr;
 
-use crate::{closed::Closed, output::Output, subscription::Event};
+use crate::{
+    closed::Closed,
+    subscription::{Event, published},
+};
 
 impl Closed {
     /// Publishes an event to everyone who subscribed to its name.
     pub(crate) fn publish(&mut self, name: &str, payload: &str) {
         tracing::info!(event = name, payload, "published");
         let event = Event::new(name, payload);
-        let mut said = Vec::new();
-        for session in self.sessions.values() {
-            let messages = session.subscriptions.messages(&event);
-            said.extend(messages.map(|message| (session.id, message)));
-        }
-        for (client, reply) in said {
-            self.emit(Output::Answer { client, reply });
+        let sessions = self.sessions.values();
+        let all = sessions.map(|session| (session.id, &session.subscriptions));
+        let all: Vec<_> = all.collect();
+        for output in published(&event, &all) {
+            self.emit(output);
         }
     }
 

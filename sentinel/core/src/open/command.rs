@@ -8,6 +8,7 @@ pub(crate) mod catalogue;
 mod client;
 mod config;
 mod debug;
+pub(crate) mod directory;
 mod failover;
 mod help;
 mod monitor;

@@ -1,7 +1,7 @@
 //! The events Sentinel publishes: who is told, in which words, and which of them run a script.
 
 use super::{Open, address::Address, master::Master, server::Server};
-use crate::{output::Output, subscription::Event};
+use crate::subscription::{Event, published};
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,19 +26,13 @@ impl Open {
             Level::Warning => tracing::warn!(target: "duke::event", "{name} {payload}"),
         }
         let event = Event::new(name, payload);
-        let mut said = Vec::new();
-        for client in &self.subscribers {
-            let session = self.sessions.get(client);
-            let messages = session.map(|session| session.subscriptions.messages(&event));
-            said.extend(
-                messages
-                    .into_iter()
-                    .flatten()
-                    .map(|message| (*client, message)),
-            );
-        }
-        for (client, reply) in said {
-            self.emit(Output::Answer { client, reply });
+        let subscribers = self.subscribers.iter().filter_map(|client| {
+            let session = self.sessions.get(client)?;
+            Some((*client, &session.subscriptions))
+        });
+        let subscribers: Vec<_> = subscribers.collect();
+        for output in published(&event, &subscribers) {
+            self.emit(output);
         }
         let script = master.map(|master| master.conf.notification_script.clone());
         if let Some(script) = script.filter(|path| level == Level::Warning && !path.is_empty()) {

@@ -5,7 +5,7 @@ pub(super) mod view;
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    directory::Entry,
+    command::directory::Entry,
     failover::{Cause, Failover},
     peer::Witness,
     server::Server,

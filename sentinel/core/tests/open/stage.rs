@@ -34,7 +34,16 @@ impl Stage {
 
     pub(crate) fn drain(&mut self) {
         while let Some(output) = self.engine.poll() {
-            self.wanted.push(output);
+            match output {
+                Output::Publish { clients, message } => {
+                    let reply = |client| Output::Answer {
+                        client,
+                        reply: message.clone(),
+                    };
+                    self.wanted.extend(clients.into_iter().map(reply));
+                }
+                output => self.wanted.push(output),
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod transcript;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    iter::repeat,
     net::SocketAddr,
     time::Duration,
 };
@@ -578,6 +579,11 @@ impl World {
                         text,
                     },
                 );
+            }
+            Output::Publish { clients, message } => {
+                for (client, reply) in clients.into_iter().zip(repeat(message)) {
+                    self.carry_out(duke, Output::Answer { client, reply });
+                }
             }
             Output::Ready(ready) => self.dukes[duke].ready = ready,
             Output::Request {

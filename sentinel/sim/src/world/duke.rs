@@ -303,6 +303,11 @@ impl World {
                 }
             }
             Output::Persist { sequence, text } => self.save(duke, sequence, text),
+            Output::Publish { clients, message } => {
+                for client in clients {
+                    self.answer(duke, client, message.clone());
+                }
+            }
             Output::Request {
                 link,
                 request,

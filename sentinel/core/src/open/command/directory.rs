@@ -7,9 +7,9 @@
 
 use duke_resp::{Bytes, Frame};
 
-use super::{Open, address::Address, master::Master, session::Replies};
 use crate::{
     id::ClientId,
+    open::{Open, address::Address, master::Master, session::Replies},
     output::Output,
     question::{self, asked_master},
     time::Time,
@@ -33,19 +33,18 @@ impl Open {
     }
 
     /// Brings a master's entry up to date.
-    pub(super) fn list(&mut self, master: &mut Master) {
+    pub(crate) fn list(&mut self, master: &mut Master) {
         let address = &master.server.address;
         let by_name = self.conf.sentinel.announce_hostnames;
-        let listed = master.listed.as_ref();
-        let is_right = if self.outbox.is_durable(master.switch_saved) {
-            listed.is_some_and(|it| it.by_name == by_name && it.address == *address)
-        } else {
-            listed.is_none()
+        let durable = self.outbox.is_durable(master.switch_saved);
+        let is_right = match &master.listed {
+            None => !durable,
+            Some(it) => durable && it.by_name == by_name && it.address == *address,
         };
         if is_right {
             return;
         }
-        master.listed = self.outbox.is_durable(master.switch_saved).then(|| Entry {
+        master.listed = durable.then(|| Entry {
             address: address.clone(),
             by_name,
             reply: self.address_reply(address),
@@ -57,7 +56,7 @@ impl Open {
 
     /// Answers the question where a master is if nothing about it is unusual; false if it must be looked
     /// at like any other command.
-    pub(super) fn answer_quickly(&mut self, client: ClientId, words: &[Bytes]) -> bool {
+    pub(crate) fn answer_quickly(&mut self, client: ClientId, words: &[Bytes]) -> bool {
         let [command, sub, name] = words else {
             return false;
         };
@@ -78,7 +77,7 @@ impl Open {
     }
 
     /// Has the shell answer a client's questions, if that may be.
-    pub(super) fn trust(&mut self, client: ClientId) {
+    pub(crate) fn trust(&mut self, client: ClientId) {
         if self.is_trusted(client) {
             self.tell(Output::Trust { client });
         }
@@ -100,7 +99,7 @@ impl Open {
     }
 
     /// The shell answered so many questions of a client, the last one at this time.
-    pub(super) fn served(&mut self, client: ClientId, count: u64, at: Time) {
+    pub(crate) fn served(&mut self, client: ClientId, count: u64, at: Time) {
         self.commands = self.commands.saturating_add(count);
         if let Some(session) = self.sessions.get_mut(&client) {
             session.note("sentinel", at);
