@@ -285,10 +285,10 @@ mod tests {
         assert_eq!(load(&folder.state()).unwrap(), None);
         write(
             &folder.state(),
-            &seal("sentinel myid a\nsentinel current-epoch 3"),
+            seal("sentinel myid a\nsentinel current-epoch 3"),
         )
         .unwrap();
-        write(&folder.state(), &seal("sentinel current-epoch 4\n")).unwrap();
+        write(&folder.state(), seal("sentinel current-epoch 4\n")).unwrap();
         assert_eq!(
             load(&folder.state()).unwrap().unwrap(),
             "sentinel current-epoch 4\n"
