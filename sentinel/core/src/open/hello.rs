@@ -278,6 +278,13 @@ impl Open {
         let all: Vec<Address> = master.sentinels.values().filter_map(named).collect();
         let own = &master.server;
         let agreed = all.iter().find(|one| {
+            let mut replicas = master.replicas.values();
+            let is_replica = replicas.any(|it| it.address.same(one) && it.reports_slave);
+            if own.reports_slave && is_replica {
+                // Each was made the other's replica: neither is right, and they must not be exchanged for
+                // ever. All go to the same one, find it down together, and elect.
+                return (&one.host, one.port) < (&own.address.host, own.address.port);
+            }
             let same = all.iter().filter(|other| other.same(one));
             same.count() >= master.majority() || (own.reports_slave && own.follows(one))
         });
