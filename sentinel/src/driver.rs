@@ -91,6 +91,7 @@ pub(crate) enum Ended {
 impl Drop for Driver {
     /// Nobody is answered any more: clients are to learn it at once, and ask another Duke.
     fn drop(&mut self) {
+        self.push();
         while self.reception.post.send() {}
         for client in self.clients.values() {
             client.outbox.finish(End::Flushed);

@@ -1,7 +1,8 @@
 //! What the engine wants done, in the order in which it may leave.
 //!
-//! Decides which outputs wait for the disk. Whatever promises something (votes, orders, events)
-//! leaves only when everything remembered before it is durable. Whatever only looks (connections,
+//! Decides which outputs wait for the disk. Whatever promises something (votes, events, orders to follow)
+//! leaves only when everything remembered before it is durable; orders whose own vote is on disk already, as
+//! promotions, leave at once. Whatever only looks (connections,
 //! PING, INFO, questions, and answers to these) leaves at once: a slow disk must not make the others
 //! look silent to this Duke, nor this Duke to them. On one connection only what depends on nothing
 //! else there, as PING does, overtakes what waits; and news, on which nothing depends, are overtaken.
@@ -97,7 +98,7 @@ impl Outbox {
         self.writing = writing;
     }
 
-    /// Takes back every request of these that has not left; says which.
+    /// Takes back every request of these that waits for the disk; says which.
     pub(crate) fn withdraw(&mut self, requests: &BTreeSet<RequestId>) -> BTreeSet<RequestId> {
         let waiting = |output: &Output| {
             let Output::Request { request, .. } = output else {

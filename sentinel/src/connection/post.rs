@@ -26,7 +26,7 @@ pub(crate) struct Post {
 }
 
 impl Post {
-    /// Begins to deliver, for as long as anybody else has it.
+    /// Begins to deliver; ends with the runtime, or at a turn when nobody else has it any more.
     pub(crate) fn start() -> Arc<Self> {
         let post = Arc::new(Self::default());
         tokio::spawn(Arc::clone(&post).deliver());

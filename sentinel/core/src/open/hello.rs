@@ -223,6 +223,9 @@ impl Open {
             if to.same(&master.server.address) {
                 self.save();
                 self.outdone(master);
+                // It was made master anew: what it said before is old.
+                master.server.doubt(now);
+                master.server.next_info = now;
             } else {
                 self.event(
                     Some(master),

@@ -79,7 +79,7 @@ pub(crate) struct Server {
     pub(crate) rebooted: Option<Time>,
     /// `SCRIPT KILL` was sent while it was down.
     pub(crate) script_kill_sent: bool,
-    /// It was master before the present one, and was not seen following since.
+    /// It was master before the present one, and was neither told to follow nor seen following since.
     pub(crate) former: bool,
     pub(crate) reconf: Reconf,
     /// Since when it follows the wrong master.

@@ -65,6 +65,8 @@ impl Open {
         }
         let sequence = self.save();
         self.with(&name, |open, master| {
+            // Nobody is sent there before a crash could make us forget it.
+            master.switch_saved = sequence;
             let payload = format!("{} quorum {quorum}", open.at_master(master));
             open.event(Some(master), Level::Warning, "+monitor", &payload);
         });

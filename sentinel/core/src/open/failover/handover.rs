@@ -172,7 +172,7 @@ impl Open {
             return;
         }
         let old = master.server.id;
-        self.unpause(master, old);
+        self.unpause(master, old, Purpose::Nothing);
         master.server.next_hello = self.now;
     }
 
@@ -183,8 +183,8 @@ impl Open {
         let old = master.server.id;
         let by_name = self.conf.sentinel.announce_hostnames;
         let (host, port) = (to.shown(by_name), to.port.to_string());
-        self.order(Way::Hold, master, old, Purpose::Order, &[&host, &port]);
-        self.unpause(master, old);
+        self.order(Way::Behind, master, old, Purpose::Order, &[&host, &port]);
+        self.unpause(master, old, Purpose::Order);
     }
 
     /// What is known of the master that was told to follow the new one.
@@ -199,8 +199,9 @@ impl Open {
         self.server_event(master, old, Level::Notice, "+slave-reconf-sent");
     }
 
-    fn unpause(&mut self, master: &mut Master, id: u64) {
+    /// Clients' writes go on, whatever the disk does; behind an order only together with it.
+    fn unpause(&mut self, master: &mut Master, id: u64, purpose: Purpose) {
         let client = master.renamed("CLIENT").to_owned();
-        self.ask(master, id, Purpose::Nothing, &[&client, "UNPAUSE"]);
+        self.ask_by(Way::Behind, master, id, purpose, &[&client, "UNPAUSE"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Telling one replica to become the master, and finding out whether it did.
+//! Telling one server to become the master, and finding out whether it did.
 
 use std::collections::BTreeSet;
 
@@ -20,14 +20,10 @@ use crate::{
 impl Open {
     /// Tells a replica to become master in `epoch`.
     pub(super) fn promote(&mut self, master: &mut Master, epoch: u64, target: u64) {
-        // Who was elected has its vote on disk, and of other masters' news this order says nothing: when
-        // many fail at once there is always something to write.
-        let way = match master.cause {
-            Cause::Outage | Cause::Coordination => Way::Behind,
-            Cause::Order => Way::Hold,
-        };
+        // The vote or the epoch it goes by is on disk, and of other masters' news this order says nothing:
+        // when many fail at once there is always something to write, and at a hand-over writes stand still.
         let purpose = Purpose::Promotion(epoch);
-        self.order(way, master, target, purpose, &["NO", "ONE"]);
+        self.order(Way::Behind, master, target, purpose, &["NO", "ONE"]);
         let mut run_id = String::new();
         if let Some(server) = master.server_of_mut(target) {
             server.doubt(self.now);
@@ -102,9 +98,11 @@ impl Open {
         for master in masters.values_mut() {
             let target = master.failover.target();
             for server in master.servers_mut() {
-                // A replica told to follow is told again by whoever looks at it next.
+                // A replica told to follow is told again by whoever looks at it next, a former master at
+                // once.
                 if self.withdraw(server) && matches!(server.reconf, Reconf::Sent(_)) {
                     server.reconf = Reconf::None;
+                    server.former |= !server.reports_slave;
                 }
             }
             let promoted = target.filter(|_| {
@@ -204,7 +202,9 @@ impl Open {
             self.follows_at_once(master, old);
         }
         let endpoint = self.endpoint(&to);
-        self.run_reconfig(master, "leader", &from, &endpoint);
+        if old != id {
+            self.run_reconfig(master, "leader", &from, &endpoint);
+        }
         let until = self.now.after(master.conf.failover_timeout);
         master.failover = Failover::Following { until };
         self.touched.insert(master.name.clone());

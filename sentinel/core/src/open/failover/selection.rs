@@ -9,10 +9,13 @@ use crate::{
 };
 
 impl Open {
-    /// The replica to promote, by stock's order: lowest priority, most data, lowest run id. Whoever is
-    /// being given a whole new data set has neither the old one nor the new, and comes last but for one that
-    /// says it is a master already: what it took as such is not the group's data, but if nobody else is there
-    /// it is all there is.
+    /// The server to promote, by stock's order: lowest priority, most data, lowest run id. Whoever is being
+    /// given a whole new data set has neither the old one nor the new, and comes last.
+    ///
+    /// If there is no replica, and the master is lost as one, three more come into question: whoever is a master
+    /// already and has the present one for a replica, as after a leader that died before it could tell; the
+    /// present one itself; and any other master, although what that took is not the group's data: it is all
+    /// there is.
     pub(crate) fn candidate(&self, master: &Master) -> Option<u64> {
         let lowest = self.mutated(Mutant::PromoteLowest);
         let claim = |server: &&Server| {
@@ -20,7 +23,6 @@ impl Open {
             let offset = server.info.offset;
             let unnamed = run_id.is_empty();
             (
-                !server.reports_slave,
                 server.info.unsynced,
                 server.info.priority,
                 Reverse(if lowest {
@@ -32,17 +34,25 @@ impl Open {
                 run_id.clone(),
             )
         };
-        let fit = master
-            .replicas
-            .values()
-            .filter(|server| server.down.is_none() && self.is_fit(master, server));
-        let chosen = fit.min_by_key(claim);
-        chosen
+        let fit = |is_slave: bool| {
+            let others = master.replicas.values();
+            others.filter(move |server| {
+                let asked = server.reports_slave == is_slave && server.down.is_none();
+                asked && self.is_fit(master, server)
+            })
+        };
+        let own = &master.server;
+        let lost = own.down.is_some() || own.reports_slave;
+        let masters = || fit(false).filter(|_| lost);
+        fit(true)
+            .min_by_key(claim)
+            .or_else(|| masters().find(|server| own.follows(&server.address)))
             .or_else(|| self.in_place(master))
+            .or_else(|| masters().min_by_key(claim))
             .map(|server| server.id)
     }
 
-    /// The master itself, if it has become a replica and nobody else is left: it is made master again.
+    /// The master itself, if it has become a replica: it is made master again.
     fn in_place<'a>(&self, master: &'a Master) -> Option<&'a Server> {
         let own = &master.server;
         (own.reports_slave && self.is_fit(master, own)).then_some(own)
