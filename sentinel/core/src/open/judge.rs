@@ -210,6 +210,7 @@ impl Open {
         let now = self.now;
         let is_master = master.server.id == id;
         let reboots = master.conf.reboot_down_after > Duration::ZERO;
+        let down_after = master.conf.down_after;
         let Some(server) = master.server_of_mut(id) else {
             return;
         };
@@ -232,7 +233,9 @@ impl Open {
         if other && is_master && reboots {
             server.rebooted = Some(now);
         }
-        let lost = (other && is_master).then_some(now);
+        // Of one that was found down meanwhile the others know; stock's tests want to see it come back.
+        let in_time = server.was_up_for(now, down_after);
+        let lost = (other && is_master && in_time).then_some(now);
         server.role_lost = server.role_lost.or(lost).filter(|_| slave);
         if slave {
             server.former = false;
