@@ -94,14 +94,6 @@ impl Open {
     /// Says something on a link that is only just beginning.
     pub(super) fn say(&mut self, link: LinkId, words: &[&str]) {
         let request = RequestId(self.number());
-        let words = words
-            .iter()
-            .map(|word| Bytes::copy_from_slice(word.as_bytes()))
-            .collect();
-        self.outbox.free(Output::Request {
-            link,
-            request,
-            words,
-        });
+        self.request(link, request, Way::Behind, words);
     }
 }
