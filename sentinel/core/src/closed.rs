@@ -31,7 +31,7 @@ use self::{
     election::Candidacy,
     failover::Failover,
     member::Peer,
-    node::Node,
+    node::{Node, Told},
     session::Session,
 };
 use crate::{
@@ -88,9 +88,10 @@ pub(crate) struct Closed {
     listed: Option<Frame>,
     /// The replication ids of the group's data, as its master last named them.
     pub(crate) lineage: Option<Lineage>,
-    /// Whether it was the present master that named them, or a replica in touch with it, not the one
-    /// before it.
-    pub(crate) lineage_is_present: bool,
+    /// Those of the master before, as far as they are known.
+    pub(crate) former_lineage: Option<Lineage>,
+    /// Who named the present ones.
+    pub(crate) lineage_told: Told,
     /// Masters of earlier epochs that have not yet been seen following the present one.
     pub(crate) formers: BTreeSet<SocketAddr>,
     /// Whether enough Dukes find the master down.
@@ -140,7 +141,8 @@ impl Closed {
             switch_saved: 0,
             listed: None,
             lineage: None,
-            lineage_is_present: false,
+            former_lineage: None,
+            lineage_told: Told::Former,
             formers: BTreeSet::new(),
             agreed_down: false,
             nonce,

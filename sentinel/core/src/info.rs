@@ -56,6 +56,8 @@ pub(crate) struct Info {
     pub(crate) offset: u64,
     pub(crate) priority: u32,
     pub(crate) loading: bool,
+    /// How many keys it holds, in all its databases; it names none that is empty.
+    pub(crate) keys: u64,
     /// Seconds the link to the master has been down.
     pub(crate) link_down_seconds: u64,
     /// It never was in touch with its master, or is being given a whole new data set by it.
@@ -80,6 +82,14 @@ pub(crate) struct Lineage {
     pub(crate) left: u64,
 }
 
+/// What one history is to another.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Novelty {
+    Former,
+    Unrelated,
+    Successor,
+}
+
 impl Lineage {
     /// Whether the server named its history at all.
     pub(crate) fn is_known(&self) -> bool {
@@ -92,6 +102,16 @@ impl Lineage {
             Some(offset)
         } else {
             (self.before == name).then_some(offset.min(self.left))
+        }
+    }
+
+    /// How likely this is the history of the master that came after the one with the history `former`: it
+    /// goes on from that, has nothing to do with it, or is that very history or an older one.
+    pub(crate) fn novelty(&self, former: Option<&Self>) -> Novelty {
+        match former {
+            Some(former) if self.before == former.now => Novelty::Successor,
+            Some(former) if self.now == former.now || self.now == former.before => Novelty::Former,
+            Some(_) | None => Novelty::Unrelated,
         }
     }
 
@@ -147,7 +167,10 @@ pub(crate) fn read(text: &[u8]) -> Info {
             "loading" => info.loading = value == "1",
             "master_failover_state" => info.hands_over = true,
             "replica_announced" => info.hidden = value == "0",
-            _ => info.replicas.extend(replica(key, value)),
+            _ => {
+                info.keys = info.keys.saturating_add(keys(key, value).unwrap_or(0));
+                info.replicas.extend(replica(key, value));
+            }
         }
     }
     info.offset = replica_offset.unwrap_or(master_offset);
@@ -166,16 +189,29 @@ pub(crate) fn read(text: &[u8]) -> Info {
 
 /// Reads `slave0:ip=10.0.0.2,port=6379,…`.
 fn replica(key: &str, value: &str) -> Option<(String, u16)> {
-    let number = key.strip_prefix("slave")?;
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let field = |name: &str| {
-        value
-            .split(',')
-            .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
-    };
-    Some((field("ip")?.to_owned(), field("port")?.parse().ok()?))
+    numbered(key, "slave").then_some(())?;
+    let port = field(value, "port")?.parse().ok()?;
+    Some((field(value, "ip")?.to_owned(), port))
+}
+
+/// Reads `db0:keys=12,expires=3,…`.
+fn keys(key: &str, value: &str) -> Option<u64> {
+    numbered(key, "db").then_some(())?;
+    field(value, "keys")?.parse().ok()
+}
+
+/// Whether a line's key is `prefix` with a number behind it.
+fn numbered(key: &str, prefix: &str) -> bool {
+    key.strip_prefix(prefix).is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// One field of a value that has several.
+fn field<'v>(value: &'v str, name: &str) -> Option<&'v str> {
+    value
+        .split(',')
+        .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]
@@ -231,10 +267,34 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_goes_on_from_the_history_before_it() {
+        let lineage = |now: &str, before: &str| Lineage {
+            now: now.to_owned(),
+            before: before.to_owned(),
+            left: 0,
+        };
+        let former = lineage("b", "a");
+        let novelty = |now, before| lineage(now, before).novelty(Some(&former));
+        assert_eq!(novelty("c", "b"), Novelty::Successor);
+        assert_eq!(novelty("x", "00"), Novelty::Unrelated);
+        assert_eq!(novelty("b", "a"), Novelty::Former);
+        assert_eq!(novelty("a", "00"), Novelty::Former);
+        assert_eq!(lineage("c", "b").novelty(None), Novelty::Unrelated);
+        assert!(Novelty::Successor > Novelty::Unrelated && Novelty::Unrelated > Novelty::Former);
+    }
+
+    #[test]
     fn a_replica_that_never_was_in_touch_says_so() {
         assert!(read(b"role:slave\r\nmaster_link_down_since_seconds:-1\r\n").unsynced);
         assert!(read(b"role:slave\r\nmaster_sync_in_progress:1\r\n").unsynced);
         assert!(!read(b"role:slave\r\nmaster_link_down_since_seconds:3\r\n").unsynced);
+    }
+
+    #[test]
+    fn keys_of_all_databases_count() {
+        let text = b"# Keyspace\r\ndb0:keys=12,expires=3,avg_ttl=0\r\ndb15:keys=30,expires=0,avg_ttl=0\r\ndbx:keys=1\r\n";
+        assert_eq!(read(text).keys, 42);
+        assert_eq!(read(b"# Keyspace\r\n").keys, 0);
     }
 
     #[test]

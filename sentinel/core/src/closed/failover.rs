@@ -16,7 +16,12 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, durable::process_name, election::LAPSE, node::Node},
+    closed::{
+        Closed,
+        durable::process_name,
+        election::LAPSE,
+        node::{Node, Told},
+    },
     input::LinkError,
     link::{Purpose, is_carried_out},
     output::Output,
@@ -274,7 +279,8 @@ impl Closed {
         self.withdraw_others(address);
         let old = self.durable.master.replace(address);
         self.durable.process = process_name(process);
-        self.lineage_is_present = false;
+        self.lineage_told = Told::Former;
+        self.former_lineage = self.lineage.clone();
         self.switched = self.now;
         self.candidacy = crate::closed::election::Candidacy::default();
         self.agreed_down = false;
@@ -297,7 +303,7 @@ impl Closed {
                 node.reborn = false;
                 if node.is_known() && node.is_master() {
                     self.lineage = Some(node.info.lineage.clone());
-                    self.lineage_is_present = true;
+                    self.lineage_told = Told::Master;
                 }
             }
         }

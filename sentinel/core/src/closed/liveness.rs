@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, durable::process_name, failover::Failover},
-    info::{self, Role},
+    closed::{Closed, durable::process_name, failover::Failover, node::Told},
+    info::{self, Lineage, Role},
     link::Purpose,
     time::Time,
 };
@@ -275,10 +275,21 @@ impl Closed {
             node.reborn = false;
             node.stray = None;
             self.formers.remove(&address);
-            // As long as the master itself has not told of its history, a replica in touch with it does.
-            if !self.lineage_is_present && node.info.lineage.is_known() {
+            // As long as the master itself has not told of its history, a replica in touch with it does. It
+            // may take a connection to a former process of the master for alive: then it tells of an older
+            // history than others.
+            let newer = |known: &Lineage| {
+                let former = self.former_lineage.as_ref();
+                node.info.lineage.novelty(former) >= known.novelty(former)
+            };
+            let believed = match self.lineage_told {
+                Told::Former => true,
+                Told::Replica => self.lineage.as_ref().is_none_or(newer),
+                Told::Master => false,
+            };
+            if believed && node.info.lineage.is_known() {
                 self.lineage = Some(node.info.lineage.clone());
-                self.lineage_is_present = true;
+                self.lineage_told = Told::Replica;
             }
         }
         let is_slave = matches!(node.info.role, Role::Replica { .. });
@@ -286,9 +297,13 @@ impl Closed {
         if restarted {
             node.restarted = true;
         }
-        if master == Some(address) && node.is_master() && !node.restarted {
+        // Servers start as replicas of nothing: one that restarted and takes writes was made master again by a
+        // leader this Duke has not heard of yet, and what it has now is what goes on.
+        if master == Some(address) && node.is_master() {
             self.lineage = Some(node.info.lineage.clone());
-            self.lineage_is_present = true;
+            self.lineage_told = Told::Master;
+        }
+        if master == Some(address) && node.is_master() && !node.restarted {
             let process = node.info.run_id.clone();
             self.remember_process(&process);
         }

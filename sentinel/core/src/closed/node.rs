@@ -8,6 +8,17 @@ use crate::{
     time::Time,
 };
 
+/// Who named the history of the group's data, from the least to the most believed.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Told {
+    /// The master before the present one.
+    Former,
+    /// A replica in touch with the present one.
+    Replica,
+    /// The present master.
+    Master,
+}
+
 /// A data node of record.
 #[derive(Debug)]
 pub(crate) struct Node {

@@ -169,6 +169,9 @@ impl Server {
             self.life
         );
         let offset = self.offset;
+        if offset > 0 && !self.loading {
+            write!(text, "db0:keys={offset},expires=0\r\n").unwrap();
+        }
         let Some(master) = self.follows else {
             write!(text, "role:master\r\nmaster_repl_offset:{offset}\r\n").unwrap();
             return text;

@@ -3,7 +3,10 @@
 use std::{cmp::Reverse, net::SocketAddr};
 
 use crate::{
-    closed::{Closed, node::Node},
+    closed::{
+        Closed,
+        node::{Node, Told},
+    },
     info::{Info, Lineage},
     mutation::Mutant,
 };
@@ -40,7 +43,7 @@ impl Closed {
     /// A node that restarted and has not been in sync since holds what it once had; the master of
     /// before may have writes nobody else has. Neither is compared with the others. If there is no
     /// other, the master itself may be promoted in place: it held the newest data. Only when it stays
-    /// away whoever is left takes its place.
+    /// away, or is back without a single key, whoever is left takes its place.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
         let best = |nodes: &mut dyn Iterator<Item = &Node>| {
             let claim = |node: &&Node| Claim::of(&node.info, self.present_part(node));
@@ -54,7 +57,8 @@ impl Closed {
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
         // It takes writes that nobody else has, perhaps, and lacks those of its successor.
         let superseded = |node: &Node| self.formers.contains(&node.address) && node.is_master();
-        let left = || fit().filter(|_| self.is_master_given_up());
+        let (given_up, emptied) = (self.is_master_given_up(), self.is_master_emptied());
+        let left = || fit().filter(move |node| given_up || (emptied && node.info.keys > 0));
         best(&mut fit().filter(|node| self.is_current(node)))
             .or_else(|| self.master_in_place())
             .or_else(|| best(&mut left().filter(|node| !superseded(node))))
@@ -113,7 +117,7 @@ impl Closed {
     /// The present master's history, if it is known.
     fn present_lineage(&self) -> Option<&Lineage> {
         let known = self.lineage.as_ref().filter(|known| known.is_known());
-        known.filter(|_| self.lineage_is_present)
+        known.filter(|_| self.lineage_told > Told::Former)
     }
 
     /// How much of the present master's own data a node has: it names that very history, or one that
@@ -137,6 +141,21 @@ impl Closed {
 
     /// The master itself, if it is back from a restart and nobody else may hold as much.
     fn master_in_place(&self) -> Option<SocketAddr> {
+        let master = self.returned_master()?;
+        (!self.is_master_emptied()).then_some(master.address)
+    }
+
+    /// Whether the master is back from a restart without a single key, and others, of whatever history,
+    /// have some. Offsets and names of histories do not tell: a server that reads a file of commands back
+    /// has lost them just like an empty one.
+    fn is_master_emptied(&self) -> bool {
+        let emptied = |master: &Node| master.info.keys == 0;
+        let keeps = |node: &Node| self.is_fit(node) && node.info.keys > 0;
+        self.returned_master().is_some_and(emptied) && self.nodes.values().any(keeps)
+    }
+
+    /// The master, if it is back from a restart and nobody else that is in reach has its history.
+    fn returned_master(&self) -> Option<&Node> {
         let master = self.nodes.get(&self.durable.master?)?;
         // Somebody who is out of reach just now may hold more than a master that restarted empty.
         let patience = self.master_settings().failover_timeout;
@@ -150,7 +169,7 @@ impl Closed {
             node.address == master.address || outdated || (!node.is_known() && given_up(node))
         });
         let back = master.is_known() && master.restarted && !master.info.loading;
-        (alone && back).then_some(master.address)
+        (alone && back).then_some(master)
     }
 
     /// Whether the master has been down for longer than anybody should wait for it.
