@@ -27,6 +27,8 @@ struct Origin {
     parent: Option<Place>,
     /// With which offset it begins.
     base: u64,
+    /// Where its first write ends, if any was made.
+    written: Option<u64>,
     /// Ends of acknowledged writes, rising but for a few neighbours.
     acknowledged: Vec<u64>,
     /// Acknowledged writes that end behind this were given up for a reason that was checked.
@@ -39,6 +41,7 @@ impl History {
         self.branches.push(Origin {
             parent,
             base,
+            written: None,
             acknowledged: Vec::new(),
             excused: None,
         });
@@ -68,6 +71,26 @@ impl History {
             at = origin.parent;
         }
         depth
+    }
+
+    /// A write was made that ends at `place`.
+    pub(crate) fn write(&mut self, place: Place) {
+        let written = &mut self.branches[place.branch as usize].written;
+        *written = Some(written.map_or(place.offset, |first| first.min(place.offset)));
+    }
+
+    /// Whether somebody at `place` holds any write.
+    #[must_use]
+    pub(crate) fn has_writes(&self, place: Place) -> bool {
+        let mut at = Some(place);
+        while let Some(held) = at {
+            let origin = &self.branches[held.branch as usize];
+            if origin.written.is_some_and(|first| first <= held.offset) {
+                return true;
+            }
+            at = origin.parent;
+        }
+        false
     }
 
     /// A client was told that its write, which ends at `place`, is done.

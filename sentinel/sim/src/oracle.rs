@@ -118,6 +118,7 @@ struct DiskWatch {
 pub(crate) struct Oracle {
     broken: Option<String>,
     remark: Option<String>,
+    group: Group,
     majority: usize,
     /// How long a node that was asked can certainly not be found down.
     trust: Micros,
@@ -151,6 +152,7 @@ impl Oracle {
         Self {
             broken: None,
             remark: None,
+            group: options.group,
             majority: match options.group {
                 Group::Closed => options.majority(),
                 Group::Open => options.majority().max(options.quorum),

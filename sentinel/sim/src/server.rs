@@ -441,7 +441,7 @@ impl Server {
                 Effect::plain(Frame::error("LOADING the dataset is in memory soon"))
             }
             b"PING" => Effect::plain(Frame::simple("PONG")),
-            b"INFO" => Effect::plain(Frame::Bulk(self.info(now))),
+            b"INFO" => Effect::plain(Frame::Bulk(self.info(now, history))),
             b"MULTI" => {
                 self.queued.push((from, Vec::new()));
                 Effect::plain(Frame::ok())

@@ -6,10 +6,12 @@ use duke_resp::Frame;
 
 use super::{Belief, Epoch, Oracle};
 use crate::{
+    disk::Kept,
     history::{History, Place},
     network::Host,
+    options::Group,
     queue::Micros,
-    server::Server,
+    server::{Role, Server},
 };
 
 /// No run has so many elections.
@@ -153,6 +155,37 @@ impl Oracle {
         let newest = self.masters.last_key_value().map(|(_, master)| *master);
         if newest == Some(server.address) {
             self.lost += history.give_up(server.place);
+        }
+    }
+
+    /// The group's newest master was told to follow another; `kept` is what the disks of a closed group have.
+    /// If those who know that it is the newest are no majority, the others could not know: a leader tells of
+    /// a master it made before they all have written it down. What only it has is lost then.
+    pub(crate) fn demoted(
+        &mut self,
+        server: &Server,
+        kept: &[&Kept],
+        nodes: &[Server],
+        history: &mut History,
+    ) {
+        let Some((newest, master)) = self.masters.last_key_value() else {
+            return;
+        };
+        let informed = match self.group {
+            Group::Open => self.informed_files(*newest),
+            Group::Closed => kept
+                .iter()
+                .filter(|kept| kept.configured() >= *newest)
+                .count(),
+        };
+        let Role::Replica { master: to, .. } = server.role else {
+            return;
+        };
+        if *master == server.address
+            && informed < self.majority
+            && let Some(to) = Self::host(nodes, to)
+        {
+            history.forsake(server.place.branch, to.place);
         }
     }
 

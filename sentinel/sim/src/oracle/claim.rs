@@ -2,20 +2,22 @@
 //!
 //! Stock chooses by what servers say of themselves: the lowest priority, then the highest offset, then
 //! the lowest run id; Duke puts last whoever is in the middle of a full synchronization, and behind these
-//! who says it is a master. Offsets of different histories are compared as if they were of one, so nothing
-//! is demanded of what servers truly hold.
+//! who says it is a master: first of them the one that the group's master says it follows. Offsets of
+//! different histories are compared as if they were of one, so nothing is demanded of what servers truly
+//! hold.
 //!
 //! The bound that is checked: when a leader decides, no *eligible* server has, by its own words in the
 //! same election, the better claim. Eligible is whoever answered this leader in this election, does not
 //! load, has a priority above 0, was in touch with its master lately enough, and was not tried in vain just
 //! before; and answered so lately that the leader cannot have found it down again. Which of several answers
 //! the leader goes by nobody else knows: of the chosen one the best counts, and what it said before if it did not
-//! answer in time; of the others the last.
+//! answer in time; of the others the last, unless they were asked anew since.
 
 use std::{cmp::Reverse, net::SocketAddr};
 
 use super::{Belief, Oracle};
 use crate::{
+    network::Host,
     queue::{Micros, SECOND},
     server::{Server, Witness},
 };
@@ -29,7 +31,7 @@ impl Oracle {
         let watch = &mut self.watches[duke];
         watch.said.insert(witness.node, *witness);
         let best = watch.best.entry(witness.node).or_insert(*witness);
-        if claim(witness) < claim(best) {
+        if claim(witness, None) < claim(best, None) {
             *best = *witness;
         }
         if let Some(asked) = asked {
@@ -38,6 +40,13 @@ impl Oracle {
                 .retain(|(_, other)| other.node != witness.node);
             watch.witnesses.push((asked, *witness));
         }
+    }
+
+    /// A leader asks a server anew: it does not go by what that answered before.
+    pub(crate) fn asked_anew(&mut self, duke: usize, node: Host) {
+        self.watches[duke]
+            .witnesses
+            .retain(|(_, witness)| witness.node != node);
     }
 
     /// A leader chose whom to promote.
@@ -56,6 +65,12 @@ impl Oracle {
         let Some(own) = watch.best.get(&chosen) else {
             return self.fail(format!("d{} promotes {target} unasked", duke + 1));
         };
+        let master = belief
+            .master
+            .and_then(|master| Self::host(nodes, master))
+            .and_then(|master| watch.said.get(&master.host));
+        let followed = master.and_then(|master| master.follows);
+        let claim = |witness: &Witness| claim(witness, followed.map(|(address, _)| address));
         let better = watch
             .witnesses
             .iter()
@@ -86,10 +101,12 @@ impl Oracle {
     }
 }
 
-/// What a server has to show: the least comes first.
-fn claim(witness: &Witness) -> (bool, bool, u32, Reverse<u64>) {
+/// What a server has to show, when the group's master says it follows that one: the least comes first.
+fn claim(witness: &Witness, followed: Option<SocketAddr>) -> (bool, bool, bool, u32, Reverse<u64>) {
+    let is_master = witness.follows.is_none();
     (
-        witness.follows.is_none(),
+        is_master,
+        is_master && followed != Some(witness.address),
         witness.unsynced,
         witness.priority,
         Reverse(witness.place.offset),

@@ -14,12 +14,7 @@ use std::net::SocketAddr;
 use duke_core::OpenView;
 
 use super::{Belief, Epoch, Oracle, Order, Watch};
-use crate::{
-    disk::Kept,
-    history::History,
-    queue::Micros,
-    server::{Role, Server},
-};
+use crate::{disk::Kept, history::History, queue::Micros, server::Server};
 
 /// What a Duke's file said at most, over all its lives.
 #[derive(Clone, Copy, Debug, Default)]
@@ -213,24 +208,10 @@ impl Oracle {
         }
     }
 
-    /// The group's master was told to follow another. If those who know that it is the newest are no majority,
-    /// the others could not know: nothing in stock's protocol makes a leader wait for them. What only it has is
-    /// lost then.
-    pub(crate) fn demoted(&mut self, server: &Server, nodes: &[Server], history: &mut History) {
-        let Some(((_, newest), master)) = self.masters.last_key_value() else {
-            return;
-        };
-        let told = self.floors.iter().filter(|floor| floor.config >= *newest);
-        let known = told.count() >= self.majority;
-        let Role::Replica { master: to, .. } = server.role else {
-            return;
-        };
-        if *master == server.address
-            && !known
-            && let Some(to) = Self::host(nodes, to)
-        {
-            history.forsake(server.place.branch, to.place);
-        }
+    /// How many files ever knew of the master of this epoch, or a newer one.
+    pub(super) fn informed_files(&self, (_, epoch): Epoch) -> usize {
+        let knows = |floor: &&Floor| floor.config >= epoch;
+        self.floors.iter().filter(knows).count()
     }
 
     /// A Duke of an open group starts.

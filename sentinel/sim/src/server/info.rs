@@ -6,18 +6,18 @@ use duke_resp::Bytes;
 
 use super::{Link, Role, Server};
 use crate::{
-    history::Branch,
+    history::{Branch, History},
     options::Group,
     queue::{Micros, SECOND},
 };
 
 impl Server {
     /// What INFO says now.
-    pub(super) fn info(&mut self, now: Micros) -> Bytes {
+    pub(super) fn info(&mut self, now: Micros, history: &History) -> Bytes {
         if let Some(known) = &self.info {
             return known.clone();
         }
-        let text = Bytes::from(self.print(now));
+        let text = Bytes::from(self.print(now, history));
         // How long a connection has been down changes by itself.
         let lasts = self.role == Role::Master || self.in_touch().is_some();
         if lasts && self.open.group == Group::Closed {
@@ -26,7 +26,7 @@ impl Server {
         text
     }
 
-    fn print(&self, now: Micros) -> String {
+    fn print(&self, now: Micros, history: &History) -> String {
         let mut text = String::with_capacity(512);
         // Writing to a String cannot fail.
         let _ok = write!(
@@ -36,6 +36,10 @@ impl Server {
             self.life,
             u8::from(self.loading)
         );
+        // How many there are Dukes do not mind, and a server that still loads does not tell.
+        if !self.loading && history.has_writes(self.place) {
+            let _ok = write!(text, "# Keyspace\r\ndb0:keys=1,expires=0\r\n");
+        }
         let offset = self.place.offset;
         let Role::Replica { master, link } = self.role else {
             let _ok = write!(text, "role:master\r\n");

@@ -387,6 +387,7 @@ impl World {
                 // A leader may have put its question again because it does not go by the first one's answer.
                 if self.options.group == Group::Open {
                     infos.retain(|(_, on, _)| *on != link);
+                    self.oracle.asked_anew(duke, to);
                 }
                 infos.push((request, link, self.now));
             }

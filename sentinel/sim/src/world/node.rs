@@ -146,11 +146,16 @@ impl World {
                 Change::Leads => self
                     .oracle
                     .leads_by_order(&self.nodes[node], &mut self.history),
-                Change::Follows if self.is_open() => {
+                Change::Follows => {
+                    let kept: Vec<_> = self
+                        .dukes
+                        .iter()
+                        .filter_map(|duke| duke.disk.kept())
+                        .collect();
+                    let server = &self.nodes[node];
                     self.oracle
-                        .demoted(&self.nodes[node], &self.nodes, &mut self.history);
+                        .demoted(server, &kept, &self.nodes, &mut self.history);
                 }
-                Change::Follows => {}
             }
             self.role_changed(node, change);
         }
@@ -173,6 +178,7 @@ impl World {
         let (now, needed) = (self.now, self.options.min_replicas);
         match self.nodes[node].write(now, WRITE_BYTES, needed) {
             Ok(place) => {
+                self.history.write(place);
                 self.send(id, 0, Message::Written(place));
                 self.stream(node);
             }
