@@ -300,6 +300,7 @@ impl Driver {
                     self.close(client, End::Flushed);
                 }
             }
+            ClientEvent::Quiet { client } => self.handle(Input::Quiet { client }),
         }
         ended
     }

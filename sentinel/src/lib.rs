@@ -15,5 +15,5 @@ mod run;
 pub mod secret;
 pub mod store;
 
-pub use connection::{ListenError, TlsError};
+pub use connection::{ListenError, LocalError, TlsError};
 pub use run::{RunError, run};

@@ -14,27 +14,28 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::connection::client::{Reception, accept};
+use crate::connection::entrance::{Entrance, listen_locally};
 use crate::connection::listener::listen;
-use crate::connection::tls::{Caller, Door, Tls};
+use crate::connection::tls::{Caller, Tls};
 use crate::driver::{Driver, Ended, Sources};
 use crate::errand::{Errands, Scripts, is_executable};
 use crate::log;
 use crate::run::{EVENTS_MAX, RunError, places};
 use crate::store::{Form, Store};
 
-/// Opens every socket, then starts all tasks; the returned future is the driver. With it the file
-/// that holds the process's number, to be removed at the end.
+/// Opens every socket, then starts all tasks; the returned future is the driver. With it come files that
+/// are to be removed at the end: the one with the process's number, and the socket.
 pub(crate) fn assemble(
     path: &Path,
     text: &str,
     added: &[String],
-) -> Result<(impl Future<Output = Ended>, Option<PathBuf>, Scripts), RunError> {
+) -> Result<(impl Future<Output = Ended>, Vec<PathBuf>, Scripts), RunError> {
     let mut conf = Conf::read_including(text, added, &include).map_err(RunError::Conf)?;
     let Prepared {
         path,
-        doors,
+        entrances,
         caller,
-        pidfile,
+        leavings,
     } = prepare(&mut conf, path)?;
 
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
@@ -42,9 +43,9 @@ pub(crate) fn assemble(
     let (durable_sender, durable) = mpsc::unbounded_channel();
     let (errand_sender, errands) = mpsc::unbounded_channel();
     let places = places(conf.server.clients_max, conf.masters.len());
-    let reception = Reception::open(places, client_sender);
-    for (listener, door) in doors {
-        tokio::spawn(accept(listener, Arc::clone(&reception), door));
+    let reception = Reception::open(places, conf.server.idle_max, client_sender);
+    for entrance in entrances {
+        tokio::spawn(accept(entrance, Arc::clone(&reception)));
     }
     info!(
         port = conf.server.port,
@@ -75,7 +76,7 @@ pub(crate) fn assemble(
         info!(?ended, "ended");
         ended
     };
-    Ok((running, pidfile, scripts))
+    Ok((running, leavings, scripts))
 }
 
 /// The files an `include` names. Redis: a pattern may match none, anything else must be there.
@@ -101,10 +102,9 @@ fn included(path: &Path) -> Result<Included, String> {
 /// Everything that can go wrong before anything is written.
 struct Prepared {
     path: PathBuf,
-    /// What is listened on; with TLS where there is a door.
-    doors: Vec<(TcpListener, Option<Door>)>,
+    entrances: Vec<Entrance>,
     caller: Option<Caller>,
-    pidfile: Option<PathBuf>,
+    leavings: Vec<PathBuf>,
 }
 
 fn prepare(conf: &mut Conf, path: &Path) -> Result<Prepared, RunError> {
@@ -126,8 +126,8 @@ fn prepare(conf: &mut Conf, path: &Path) -> Result<Prepared, RunError> {
     let log_to = open_log(&conf.server)?;
     let has_log = log_to.is_some();
     log::start(log_to, Some(conf.server.loglevel));
-    let opened = open_doors(&conf.server);
-    let (doors, caller) = opened.map_err(|error| {
+    let opened = open_entrances(&conf.server);
+    let (entrances, caller) = opened.map_err(|error| {
         if !has_log {
             return error;
         }
@@ -140,6 +140,9 @@ fn prepare(conf: &mut Conf, path: &Path) -> Result<Prepared, RunError> {
         // As stock: a number that cannot be written is no reason not to run.
         drop(fs::write(pidfile, format!("{}\n", std::process::id())));
     }
+    let local = Some(&conf.server.local.path).filter(|path| !path.is_empty());
+    let leavings = pidfile.into_iter().chain(local.map(PathBuf::from));
+    let leavings = leavings.collect();
     conf.path = path.display().to_string();
     conf.executable = std::env::current_exe()
         .map(|program| program.display().to_string())
@@ -150,21 +153,27 @@ fn prepare(conf: &mut Conf, path: &Path) -> Result<Prepared, RunError> {
     });
     Ok(Prepared {
         path,
-        doors,
+        entrances,
         caller,
-        pidfile,
+        leavings,
     })
 }
 
-type Doors = (Vec<(TcpListener, Option<Door>)>, Option<Caller>);
-
-fn open_doors(server: &ServerConf) -> Result<Doors, RunError> {
+/// Listens wherever clients may come in; says as well how links are to be made.
+fn open_entrances(server: &ServerConf) -> Result<(Vec<Entrance>, Option<Caller>), RunError> {
     let Tls { door, caller } = Tls::read(server).map_err(RunError::Tls)?;
-    let plain = listeners(server, server.port)?;
-    let secured = listeners(server, server.tls_port)?;
-    let plain = plain.into_iter().map(|listener| (listener, None));
-    let secured = secured.into_iter().map(|listener| (listener, door.clone()));
-    Ok((plain.chain(secured).collect(), caller))
+    let plain = listeners(server, server.port)?.into_iter();
+    let mut entrances: Vec<Entrance> = plain.map(Entrance::Plain).collect();
+    if let Some(door) = door {
+        let secured = listeners(server, server.tls_port)?.into_iter();
+        entrances.extend(secured.map(|listener| Entrance::Secured(listener, door.clone())));
+    }
+    // Last: a second process of this configuration fails at a port, and must not take the first one's.
+    if !server.local.path.is_empty() {
+        let local = listen_locally(&server.local).map_err(RunError::Local)?;
+        entrances.push(Entrance::Local(local));
+    }
+    Ok((entrances, caller))
 }
 
 fn enter(server: &ServerConf) -> Result<(), RunError> {

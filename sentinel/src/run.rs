@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::connection::client::{Reception, accept};
+use crate::connection::entrance::{Entrance, LocalError};
 use crate::connection::listener::{ListenError, listen};
 use crate::connection::tls::TlsError;
 use crate::driver::{Driver, Ended, Sources};
@@ -64,6 +65,9 @@ pub enum RunError {
         /// Which address, and what the operating system said.
         source: ListenError,
     },
+    /// A socket in the file system that cannot be listened on.
+    #[error("Failed opening Unix socket, aborting")]
+    Local(#[source] LocalError),
     /// What is wrong stands in the log file already.
     #[error("the log file says why Duke could not start")]
     Logged,
@@ -136,7 +140,7 @@ pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
         }
         return Ok(());
     }
-    let (driver, pidfile, scripts) = open::assemble(config, &text, lines)?;
+    let (driver, leavings, scripts) = open::assemble(config, &text, lines)?;
     let mut crash = None;
     tokio::select! {
         _ = terminate.recv() => info!(signal = "SIGTERM", "ended"),
@@ -153,9 +157,9 @@ pub async fn run(config: &Path, lines: &[String]) -> Result<(), RunError> {
         log::finish();
         std::process::exit(status.into());
     }
-    if let Some(pidfile) = pidfile {
+    for path in leavings {
         // Whoever removed it already wanted the same.
-        drop(fs::remove_file(pidfile));
+        drop(fs::remove_file(path));
     }
     Ok(())
 }
@@ -198,9 +202,9 @@ fn assemble(settings: Settings) -> Result<impl Future<Output = ()>, RunError> {
     let (client_sender, clients) = mpsc::channel(EVENTS_MAX);
     let (link_sender, links) = mpsc::channel(EVENTS_MAX);
     let (durable_sender, durable) = mpsc::unbounded_channel();
-    let reception = Reception::open(places(settings.clients_max, 1), client_sender);
+    let reception = Reception::open(places(settings.clients_max, 1), None, client_sender);
     for listener in listeners {
-        tokio::spawn(accept(listener, Arc::clone(&reception), None));
+        tokio::spawn(accept(Entrance::Plain(listener), Arc::clone(&reception)));
     }
     info!(port = settings.port, kept = kept.is_some(), "started");
     let (errand_sender, errands) = mpsc::unbounded_channel();

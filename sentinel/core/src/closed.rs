@@ -199,6 +199,8 @@ impl Closed {
             | Input::Measured { .. }
             | Input::PersistFailed { .. }
             | Input::Published { .. }
+            // However long clients say nothing, they may stay: the kernel finds out who is gone.
+            | Input::Quiet { .. }
             | Input::Resolved { .. }
             // Nobody is told how many commands there were.
             | Input::Served { .. }

@@ -90,6 +90,10 @@ pub struct ServerConf {
     pub pidfile: Option<String>,
     /// Clients served at a time.
     pub clients_max: usize,
+    /// How long a client may say nothing before its connection is closed; for ever unless given.
+    pub idle_max: Option<Duration>,
+    /// A socket in the file system besides the ports.
+    pub local: LocalConf,
     /// Without a password only clients of this host are served.
     pub protected: bool,
     /// The password of the user `default`.
@@ -113,6 +117,8 @@ impl Default for ServerConf {
             loglevel: LogLevel::Notice,
             pidfile: None,
             clients_max: 10_000,
+            idle_max: None,
+            local: LocalConf::default(),
             protected: false,
             requirepass: String::new(),
             users: Vec::new(),
@@ -120,6 +126,17 @@ impl Default for ServerConf {
             tls: BTreeMap::new(),
         }
     }
+}
+
+/// A socket in the file system.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LocalConf {
+    /// Where it is; empty for none.
+    pub path: String,
+    /// Who may use it, as chmod(2) says it; as the process's mask has it unless given.
+    pub permissions: Option<u32>,
+    /// The group it belongs to, by name or number; the process's unless given.
+    pub group: Option<String>,
 }
 
 /// Directives about this Duke.

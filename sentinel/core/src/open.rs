@@ -304,6 +304,7 @@ impl Open {
             Input::FileRead { path, text } => self.users_read(&path, text),
             Input::FileWritten { error } => self.users_written(error),
             Input::Published { link, message } => self.link_heard(link, &message),
+            Input::Quiet { client } => self.quiet(client),
             Input::Replied {
                 link,
                 request,

@@ -4,6 +4,7 @@
 //! writes what the post does not. A client that does not read its answers is not read from either; one that
 //! is sent more events than it reads is dropped. Knows no command.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,15 +14,17 @@ use bytes::{Bytes, BytesMut};
 use duke_core::ClientId;
 use duke_resp::{RequestDecoder, RequestError, RequestLimit};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::connection::directory::{Directory, Standing};
+use crate::connection::entrance::Entrance;
 use crate::connection::outbox::{Outbox, Work};
 use crate::connection::post::Post;
-use crate::connection::tls::{Door, Stream};
+use crate::connection::tls::Stream;
 
 /// Bytes that may pile up for one client before it is dropped. Stock allows subscribers 8 MiB for a
 /// minute; our events are a hundred bytes each, and a client ten thousand events behind is lost.
@@ -55,21 +58,23 @@ pub(crate) enum ClientEvent {
     },
     /// The client closed its side, or its connection failed; what is still owed may be written.
     Left { client: ClientId },
+    /// The client has said nothing for as long as it may, or that long again.
+    Quiet { client: ClientId },
 }
 
 /// Accepts connections for ever.
 ///
 /// At most so many as there are places are served at a time; the next one is told so and closed, as stock
 /// does.
-pub(crate) async fn accept(listener: TcpListener, reception: Arc<Reception>, door: Option<Door>) {
+pub(crate) async fn accept(entrance: Entrance, reception: Arc<Reception>) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = entrance.accept() => accepted,
             // Whoever connects to a Duke that ends is refused and asks another.
             () = reception.events.closed() => return,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+        let guest = match accepted {
+            Ok(guest) => guest,
             Err(error) => {
                 warn!(%error, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -77,20 +82,14 @@ pub(crate) async fn accept(listener: TcpListener, reception: Arc<Reception>, doo
             }
         };
         let Ok(place) = Arc::clone(&reception.places).try_acquire_owned() else {
-            // Best effort: the socket's buffer is empty, so the line fits or the client is gone.
-            let told = stream.try_write(b"-ERR max number of clients reached\r\n");
-            debug!(%address, ?told, "refused a client beyond the limit");
+            guest.refuse(b"-ERR max number of clients reached\r\n");
             continue;
         };
-        let (door, client) = (door.clone(), reception.next());
+        let (address, client) = (guest.address(), reception.next());
         let reception = Arc::clone(&reception);
         tokio::spawn(async move {
             // Whoever only pretends to shake hands has a place, and nothing else.
-            let stream = match door {
-                None => Some(Stream::Plain(Arc::new(stream))),
-                Some(door) => door.greet(stream, address).await,
-            };
-            if let Some(stream) = stream {
+            if let Some(stream) = guest.enter().await {
                 Connection::join(client, address, stream, reception).await;
             }
             drop(place);
@@ -104,17 +103,25 @@ pub(crate) struct Reception {
     /// The number given last.
     last: std::sync::atomic::AtomicU64,
     places: Arc<Semaphore>,
+    /// How long a client may say nothing.
+    idle_max: Option<Duration>,
     events: mpsc::Sender<ClientEvent>,
     pub(crate) directory: Directory,
     pub(crate) post: Arc<Post>,
 }
 
 impl Reception {
-    /// For so many clients at a time, whose events the driver takes from the other end.
-    pub(crate) fn open(clients_max: usize, events: mpsc::Sender<ClientEvent>) -> Arc<Self> {
+    /// For so many clients at a time, whose events the driver takes from the other end. Of each that says
+    /// nothing for `idle_max` it is told.
+    pub(crate) fn open(
+        clients_max: usize,
+        idle_max: Option<Duration>,
+        events: mpsc::Sender<ClientEvent>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             last: std::sync::atomic::AtomicU64::new(0),
             places: Arc::new(Semaphore::new(clients_max)),
+            idle_max,
             events,
             directory: Directory::default(),
             post: Post::start(),
@@ -175,7 +182,9 @@ impl Connection {
     }
 
     async fn serve(mut self) {
-        if let Err(error) = prepare(self.stream.socket()) {
+        if let Some(socket) = self.stream.socket()
+            && let Err(error) = prepare(socket)
+        {
             debug!(client = ?self.client, %error, "could not prepare a socket");
         }
         let ended = self.converse().await;
@@ -196,6 +205,7 @@ impl Connection {
     async fn converse(&mut self) -> Ended {
         let mut decoder = RequestDecoder::new(RequestLimit::default());
         let mut buffer = BytesMut::new();
+        let (mut heard, idle_max) = (Instant::now(), self.reception.idle_max);
         loop {
             match self.outbox.next() {
                 Work::Close => return Ended::Ordered,
@@ -249,6 +259,14 @@ impl Connection {
                     if !matches!(taken, Ok(1..)) {
                         return Ended::Closed;
                     }
+                    heard = Instant::now();
+                }
+                () = quiet_since(heard, idle_max) => {
+                    heard = Instant::now();
+                    let client = self.client;
+                    if self.reception.events.send(ClientEvent::Quiet { client }).await.is_err() {
+                        return Ended::Abandoned;
+                    }
                 }
             }
         }
@@ -283,6 +301,14 @@ impl Connection {
             () = self.outbox.cut() => Err(io::ErrorKind::ConnectionAborted.into()),
             written = self.stream.write(chunk) => written,
         }
+    }
+}
+
+/// Waits until somebody heard of last then has said nothing for as long as it may.
+async fn quiet_since(heard: Instant, idle_max: Option<Duration>) {
+    match idle_max {
+        Some(longest) => sleep_until(heard + longest).await,
+        None => pending().await,
     }
 }
 

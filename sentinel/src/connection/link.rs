@@ -149,8 +149,7 @@ impl Connection {
             Ok(Ok(stream)) => {
                 let local = stream
                     .socket()
-                    .local_addr()
-                    .ok()
+                    .and_then(|socket| socket.local_addr().ok())
                     .map(|address| address.ip());
                 let outbox = Arc::new(Outbox::with_socket(OUTBOX_BYTES_MAX, stream.plain()));
                 let up = LinkEvent::Up {

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod clients;
 mod handover;
 mod lead;
 #[path = "../group/process.rs"]

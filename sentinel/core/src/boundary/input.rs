@@ -112,6 +112,11 @@ pub enum Input {
         /// Its address; none if it has none just now.
         address: Option<IpAddr>,
     },
+    /// A client has said nothing for as long as it may, or that long again.
+    Quiet {
+        /// The client.
+        client: ClientId,
+    },
     /// Questions of a client were answered from the directory, after what was said of it last. There
     /// are no outputs for it.
     Served {

@@ -3,7 +3,7 @@
 //! Decides which of them mean something to a sentinel; all others that a server of Redis 7.0, 8.0 or
 //! Valkey 8.1 knows are taken and left alone, so that any file stock starts with will do.
 
-use std::str::FromStr;
+use std::{fmt::Display, str::FromStr, time::Duration};
 
 use super::ServerConf;
 use crate::output::LogLevel;
@@ -102,13 +102,14 @@ const IGNORED: &[&str] = &[
     "supervised",
     "syslog-",
     "tcp-",
-    "timeout",
     "tracking-",
-    "unixsocket",
-    "unixsocketgroup",
-    "unixsocketperm",
     "zset-",
 ];
+
+/// The longest time clients may be allowed to say nothing, in seconds.
+const IDLE_MAX: u32 = i32::MAX.unsigned_abs();
+/// Every permission there is, as chmod(2) says it.
+const MODE_MAX: u32 = 0o777;
 
 /// Obeys one directive with its arguments.
 pub(super) fn obey(server: &mut ServerConf, words: &[String]) -> Result<(), String> {
@@ -139,6 +140,20 @@ pub(super) fn obey(server: &mut ServerConf, words: &[String]) -> Result<(), Stri
             server.pidfile = Some((*path).to_owned()).filter(|path| !path.is_empty());
         }
         ("maxclients", [value]) => server.clients_max = number(value)?,
+        ("timeout", [value]) => {
+            let seconds = within(number(value)?, IDLE_MAX, &IDLE_MAX)?;
+            server.idle_max = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+        }
+        ("unixsocket", [path]) => (*path).clone_into(&mut server.local.path),
+        ("unixsocketperm", [value]) => {
+            let mode = i64::from_str_radix(value, 8)
+                .map_err(|_| "argument couldn't be parsed as an octal number".to_owned())?;
+            let mode = within(mode, MODE_MAX, &format_args!("{MODE_MAX:o}"))?;
+            server.local.permissions = (mode > 0).then_some(mode);
+        }
+        ("unixsocketgroup", [group]) => {
+            server.local.group = Some((*group).to_owned()).filter(|group| !group.is_empty());
+        }
         ("protected-mode", [word]) => server.protected = switch(word)?,
         ("requirepass", [word]) => (*word).clone_into(&mut server.requirepass),
         ("aclfile", [path]) => {
@@ -172,6 +187,14 @@ fn switch(word: &str) -> Result<bool, String> {
         "no" => Ok(false),
         _ => Err("argument must be 'yes' or 'no'".to_owned()),
     }
+}
+
+/// The value, if it is not beyond `most`, which is told as `shown`.
+fn within(value: i64, most: u32, shown: &dyn Display) -> Result<u32, String> {
+    u32::try_from(value)
+        .ok()
+        .filter(|value| *value <= most)
+        .ok_or_else(|| format!("argument must be between 0 and {shown} inclusive"))
 }
 
 fn number<T: FromStr>(word: &str) -> Result<T, String> {

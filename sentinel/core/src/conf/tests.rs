@@ -24,6 +24,7 @@ fn wrong(text: &str) -> (usize, String) {
 fn directives_are_obeyed_wherever_they_stand() {
     let conf = Conf::read(FILE, &["port 7001".to_owned()]).unwrap();
     assert_eq!(conf.server.port, 7001, "the command line is read last");
+    assert_eq!(conf.server.local.permissions, Some(0o700));
     let lake = conf.masters.get("lake").unwrap();
     assert_eq!(lake.down_after, Duration::from_millis(250));
     assert_eq!(lake.auth_pass, "two words");
@@ -64,6 +65,18 @@ fn a_wrong_line_is_named_with_stocks_reason() {
         (
             "user a on +@nonsense",
             "Error in user declaration: Unknown command or category name in ACL",
+        ),
+        (
+            "timeout -1",
+            "argument must be between 0 and 2147483647 inclusive",
+        ),
+        (
+            "unixsocketperm 999",
+            "argument couldn't be parsed as an octal number",
+        ),
+        (
+            "unixsocketperm 1000",
+            "argument must be between 0 and 777 inclusive",
         ),
         ("port \"7", "Unbalanced quotes in configuration line"),
     ] {

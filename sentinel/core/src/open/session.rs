@@ -240,6 +240,17 @@ impl Open {
         }
     }
 
+    /// A client has said nothing for as long as it may. As stock: whoever listens to events, or waits for an
+    /// answer, may say nothing.
+    pub(super) fn quiet(&mut self, client: ClientId) {
+        let idle = |session: &Session| {
+            session.subscriptions.count() == 0 && !session.waiting && session.backlog.is_empty()
+        };
+        if self.sessions.get(&client).is_some_and(idle) {
+            self.close(client);
+        }
+    }
+
     /// Ends a client's connection, after what was said to it is sent.
     pub(super) fn close(&mut self, client: ClientId) {
         self.left(client);

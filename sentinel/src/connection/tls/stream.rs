@@ -12,8 +12,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWriteExt as _, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 use tracing::debug;
@@ -27,15 +27,17 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(Arc<TcpStream>),
+    Local(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// The socket below.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    /// The socket below, if it is one of TCP.
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => Some(stream),
+            Self::Local(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().0),
         }
     }
 
@@ -43,7 +45,7 @@ impl Stream {
     pub(crate) fn plain(&self) -> Option<Arc<TcpStream>> {
         match self {
             Self::Plain(socket) => Some(Arc::clone(socket)),
-            Self::Tls(_) => None,
+            Self::Local(_) | Self::Tls(_) => None,
         }
     }
 
@@ -57,16 +59,8 @@ impl Stream {
                     done => return done,
                 }
             },
-            Self::Tls(stream) => {
-                poll_fn(|context| {
-                    let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
-                    let mut taken = ReadBuf::uninit(&mut scratch);
-                    ready!(Pin::new(stream.as_mut()).poll_read(context, &mut taken))?;
-                    buffer.extend_from_slice(taken.filled());
-                    Poll::Ready(Ok(taken.filled().len()))
-                })
-                .await
-            }
+            Self::Local(stream) => read(stream, buffer).await,
+            Self::Tls(stream) => read(stream.as_mut(), buffer).await,
         }
     }
 
@@ -84,6 +78,7 @@ impl Stream {
                 }
                 Ok(())
             }
+            Self::Local(stream) => stream.write_all(chunk).await,
             Self::Tls(stream) => {
                 stream.write_all(chunk).await?;
                 stream.flush().await
@@ -98,6 +93,18 @@ impl Stream {
             debug!(?told, "closed a TLS connection");
         }
     }
+}
+
+/// Waits for bytes, by way of the stack as below.
+async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut scratch = [MaybeUninit::uninit(); READ_BYTES];
+        let mut taken = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut taken))?;
+        buffer.extend_from_slice(taken.filled());
+        Poll::Ready(Ok(taken.filled().len()))
+    })
+    .await
 }
 
 /// Reads what there is just now. It goes by way of the stack, so that the buffer is as large as what came,
