@@ -17,6 +17,10 @@ pub fn decode(bytes: &[u8]) -> String {
 /// The bytes a text stands for.
 #[must_use]
 pub fn encode(text: &str) -> Vec<u8> {
+    // Nearly every file is, and some are long and written often.
+    if text.is_ascii() {
+        return text.into();
+    }
     let mut bytes = Vec::with_capacity(text.len());
     for one in text.chars() {
         match held(one) {

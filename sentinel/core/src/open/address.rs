@@ -1,8 +1,9 @@
 //! Where an instance is: what was said (an address or a host's name) and what it means just now.
 
-use std::net::{IpAddr, SocketAddr};
-
-use crate::conf::Place;
+use std::{
+    fmt::{self, Display},
+    net::{IpAddr, SocketAddr},
+};
 
 /// A host and a port, with the host's address if it is known.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,6 +54,17 @@ impl Address {
         }
     }
 
+    /// As the file has it: `host port`.
+    pub(crate) fn written(&self, by_name: bool) -> impl Display {
+        fmt::from_fn(move |formatter| {
+            match self.ip {
+                Some(ip) if !by_name => write!(formatter, "{ip}")?,
+                _ => formatter.write_str(&self.host)?,
+            }
+            write!(formatter, " {}", self.port)
+        })
+    }
+
     /// `ip:port`, with brackets around what has colons itself.
     pub(crate) fn joined(&self, by_name: bool) -> String {
         let host = self.shown(by_name);
@@ -73,12 +85,5 @@ impl Address {
     pub(crate) fn same(&self, other: &Self) -> bool {
         let known = self.ip.is_some() && self.ip == other.ip;
         self.port == other.port && (known || self.host.eq_ignore_ascii_case(&other.host))
-    }
-
-    pub(crate) fn place(&self, by_name: bool) -> Place {
-        Place {
-            host: self.shown(by_name),
-            port: self.port,
-        }
     }
 }

@@ -1,62 +1,73 @@
 //! What must survive a restart, as lines of sentinel.conf; and whoever waits for them to be written.
 
+use std::fmt::{self, Arguments, Display, Formatter, Write as _};
+
 use duke_resp::Frame;
 
-use super::{Open, master::Master};
+use super::Open;
 use crate::{
-    conf::{Owned, Place, quote},
+    conf::{MasterConf, Owned, quote},
     output::LogLevel,
     time::millis,
 };
 
-/// Every kind of line the engine owns, in the order in which new ones are added.
-const KINDS: &[&str] = &[
-    "user",
-    "loglevel",
-    "requirepass",
-    "sentinel myid",
-    "sentinel deny-scripts-reconfig",
-    "sentinel resolve-hostnames",
-    "sentinel announce-hostnames",
-    "sentinel monitor",
-    "sentinel down-after-milliseconds",
-    "sentinel failover-timeout",
-    "sentinel parallel-syncs",
-    "sentinel notification-script",
-    "sentinel client-reconfig-script",
-    "sentinel auth-pass",
-    "sentinel auth-user",
-    "sentinel master-reboot-down-after-period",
-    "sentinel primary-reboot-down-after-period",
-    "sentinel rename-command",
-    "sentinel config-epoch",
-    "sentinel leader-epoch",
-    "sentinel known-replica",
-    "sentinel known-slave",
-    "sentinel known-sentinel",
-    "sentinel current-epoch",
-    "sentinel announce-ip",
-    "sentinel announce-port",
-    "sentinel sentinel-user",
-    "sentinel sentinel-pass",
-];
+/// Room for one line, most of the time.
+const LINE_BYTES: usize = 96;
 
-/// The lines of all kinds.
+/// All lines the engine owns, kind by kind.
 struct Lines(Vec<Owned>);
 
+/// The lines of one kind.
+struct Kind {
+    key: &'static str,
+    lines: Vec<String>,
+}
+
 impl Lines {
-    fn new() -> Self {
-        let empty = |key: &&str| Owned {
-            key: (*key).to_owned(),
+    /// The lines of the next kind; if there are none, the file has none either from now on.
+    fn kind(&mut self, key: &'static str, print: impl FnOnce(&mut Kind)) {
+        let mut kind = Kind {
+            key,
             lines: Vec::new(),
         };
-        Self(KINDS.iter().map(empty).collect())
+        print(&mut kind);
+        self.0.push(Owned {
+            key: key.to_owned(),
+            lines: kind.lines,
+        });
     }
 
-    fn add(&mut self, key: &str, words: &str) {
-        if let Some(owned) = self.0.iter_mut().find(|owned| owned.key == key) {
-            owned.lines.push([key, " ", words].concat());
+    /// At most one line, with this value.
+    fn one(&mut self, key: &'static str, value: Option<impl Display>) {
+        self.kind(key, |kind| {
+            if let Some(value) = value {
+                kind.line(format_args!("{value}"));
+            }
+        });
+    }
+}
+
+impl Kind {
+    fn line(&mut self, words: Arguments<'_>) {
+        let mut line = String::with_capacity(LINE_BYTES);
+        line.push_str(self.key);
+        line.push(' ');
+        // Writing to a String cannot fail.
+        let _ok = line.write_fmt(words);
+        self.lines.push(line);
+    }
+}
+
+/// A word as the file is to have it: see [`quote`].
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if !self.0.is_empty() && self.0.bytes().all(plain) {
+            return formatter.write_str(self.0);
         }
+        formatter.write_str(&quote(self.0))
     }
 }
 
@@ -72,12 +83,11 @@ impl Open {
 
     /// The whole file as it is to be.
     pub(super) fn printed(&self) -> String {
-        let mut lines = Lines::new();
+        let mut lines = Lines(Vec::new());
         self.print_own(&mut lines);
-        for master in self.masters.values() {
-            print_settings(&mut lines, master);
-            self.print_state(&mut lines, master);
-        }
+        self.print_settings(&mut lines);
+        self.print_state(&mut lines);
+        self.print_announced(&mut lines);
         let mut owned = lines.0;
         for (key, line) in &self.conf.added {
             if key.starts_with("sentinel ") || owned.iter().any(|owned| owned.key == *key) {
@@ -92,20 +102,20 @@ impl Open {
     }
 
     fn print_own(&self, lines: &mut Lines) {
-        let own = &self.conf.sentinel;
-        if self.conf.server.aclfile.is_none() {
-            for line in self.users.printed() {
-                lines.add("user", &line);
+        let (own, server) = (&self.conf.sentinel, &self.conf.server);
+        lines.kind("user", |kind| {
+            if server.aclfile.is_none() {
+                for line in self.users.printed() {
+                    kind.line(format_args!("{line}"));
+                }
             }
-        }
-        let loglevel = self.conf.server.loglevel;
-        if loglevel != LogLevel::Notice || self.conf.document.has("loglevel") {
-            lines.add("loglevel", loglevel.word());
-        }
-        if !self.conf.server.requirepass.is_empty() {
-            lines.add("requirepass", &quote(&self.conf.server.requirepass));
-        }
-        lines.add("sentinel myid", &own.id);
+        });
+        let stands = |key: &str| self.conf.document.has(key);
+        let loglevel = server.loglevel;
+        let told = loglevel != LogLevel::Notice || stands("loglevel");
+        lines.one("loglevel", told.then(|| loglevel.word()));
+        lines.one("requirepass", given(&server.requirepass));
+        lines.one("sentinel myid", Some(&own.id));
         for (key, value, usual) in [
             (
                 "sentinel deny-scripts-reconfig",
@@ -115,57 +125,117 @@ impl Open {
             ("sentinel resolve-hostnames", own.resolve_hostnames, false),
             ("sentinel announce-hostnames", own.announce_hostnames, false),
         ] {
-            if value != usual || self.conf.document.has(key) {
-                lines.add(key, yes(value));
-            }
-        }
-        lines.add("sentinel current-epoch", &own.current_epoch.to_string());
-        for (key, value) in [
-            ("sentinel announce-ip", &own.announce_ip),
-            ("sentinel sentinel-user", &own.sentinel_user),
-            ("sentinel sentinel-pass", &own.sentinel_pass),
-        ] {
-            if !value.is_empty() {
-                lines.add(key, &quote(value));
-            }
-        }
-        if own.announce_port != 0 {
-            lines.add("sentinel announce-port", &own.announce_port.to_string());
+            let told = value != usual || stands(key);
+            lines.one(key, told.then(|| yes(value)));
         }
     }
 
-    fn print_state(&self, lines: &mut Lines, master: &Master) {
-        let name = quote(&master.name);
+    fn print_announced(&self, lines: &mut Lines) {
+        let own = &self.conf.sentinel;
+        let port = Some(own.announce_port).filter(|port| *port != 0);
+        lines.one("sentinel current-epoch", Some(own.current_epoch));
+        lines.one("sentinel announce-ip", given(&own.announce_ip));
+        lines.one("sentinel announce-port", port);
+        lines.one("sentinel sentinel-user", given(&own.sentinel_user));
+        lines.one("sentinel sentinel-pass", given(&own.sentinel_pass));
+    }
+
+    /// What was configured, or set by command, of every master.
+    fn print_settings(&self, lines: &mut Lines) {
         // A name stays a name: its address may be another one after a restart.
-        let by_name =
-            |address: &super::Address| address.place(self.conf.sentinel.resolve_hostnames);
-        let at = |place: Place| format!("{} {}", place.host, place.port);
-        let master_at = at(by_name(&master.server.address));
-        lines.add(
-            "sentinel monitor",
-            &format!("{name} {master_at} {}", master.conf.quorum),
-        );
-        lines.add(
-            "sentinel config-epoch",
-            &format!("{name} {}", master.config_epoch),
-        );
-        lines.add(
-            "sentinel leader-epoch",
-            &format!("{name} {}", master.leader_epoch),
-        );
-        for server in master.replicas.values() {
-            let at = at(by_name(&server.address));
-            lines.add("sentinel known-replica", &format!("{name} {at}"));
-        }
-        for (id, witness) in &master.sentinels {
-            if let Some(peer) = self.peers.get(&witness.peer) {
-                let at = at(by_name(&peer.address));
-                lines.add(
-                    "sentinel known-sentinel",
-                    &format!("{name} {at} {}", quote(id)),
-                );
+        let by_name = self.conf.sentinel.resolve_hostnames;
+        lines.kind("sentinel monitor", |kind| {
+            for master in self.masters.values() {
+                let (at, quorum) = (&master.server.address, master.conf.quorum);
+                let at = at.written(by_name);
+                kind.line(format_args!("{} {at} {quorum}", Quoted(&master.name)));
             }
-        }
+        });
+        self.setting(lines, "sentinel down-after-milliseconds", |conf| {
+            Some(millis(conf.down_after)).filter(|value| *value != 30_000)
+        });
+        self.setting(lines, "sentinel failover-timeout", |conf| {
+            Some(millis(conf.failover_timeout)).filter(|value| *value != 180_000)
+        });
+        self.setting(lines, "sentinel parallel-syncs", |conf| {
+            Some(conf.parallel_syncs).filter(|value| *value != 1)
+        });
+        self.setting(lines, "sentinel notification-script", |conf| {
+            given(&conf.notification_script)
+        });
+        self.setting(lines, "sentinel client-reconfig-script", |conf| {
+            given(&conf.reconfig_script)
+        });
+        self.setting(lines, "sentinel auth-pass", |conf| given(&conf.auth_pass));
+        self.setting(lines, "sentinel auth-user", |conf| given(&conf.auth_user));
+        let reboot = "sentinel master-reboot-down-after-period";
+        self.setting(lines, reboot, |conf| {
+            Some(millis(conf.reboot_down_after)).filter(|value| *value != 0)
+        });
+        // The same by Valkey's name: it is written by the other one.
+        lines.kind("sentinel primary-reboot-down-after-period", |_| {});
+        lines.kind("sentinel rename-command", |kind| {
+            for master in self.masters.values() {
+                for (old, new) in &master.conf.renames {
+                    let name = Quoted(&master.name);
+                    kind.line(format_args!("{name} {} {}", Quoted(old), Quoted(new)));
+                }
+            }
+        });
+    }
+
+    /// One setting of every master that has it.
+    fn setting<'a, T: Display>(
+        &'a self,
+        lines: &mut Lines,
+        key: &'static str,
+        of: impl Fn(&'a MasterConf) -> Option<T>,
+    ) {
+        lines.kind(key, |kind| {
+            for master in self.masters.values() {
+                if let Some(value) = of(&master.conf) {
+                    kind.line(format_args!("{} {value}", Quoted(&master.name)));
+                }
+            }
+        });
+    }
+
+    /// What was found out about every master.
+    fn print_state(&self, lines: &mut Lines) {
+        let by_name = self.conf.sentinel.resolve_hostnames;
+        lines.kind("sentinel config-epoch", |kind| {
+            for master in self.masters.values() {
+                let (name, epoch) = (Quoted(&master.name), master.config_epoch);
+                kind.line(format_args!("{name} {epoch}"));
+            }
+        });
+        lines.kind("sentinel leader-epoch", |kind| {
+            for master in self.masters.values() {
+                let (name, epoch) = (Quoted(&master.name), master.leader_epoch);
+                kind.line(format_args!("{name} {epoch}"));
+            }
+        });
+        lines.kind("sentinel known-replica", |kind| {
+            for master in self.masters.values() {
+                for server in master.replicas.values() {
+                    let at = server.address.written(by_name);
+                    kind.line(format_args!("{} {at}", Quoted(&master.name)));
+                }
+            }
+        });
+        // The same by stock's older name: it is written by the other one.
+        lines.kind("sentinel known-slave", |_| {});
+        lines.kind("sentinel known-sentinel", |kind| {
+            for master in self.masters.values() {
+                for (id, witness) in &master.sentinels {
+                    if let Some(peer) = self.peers.get(&witness.peer) {
+                        let at = peer.address.written(by_name);
+                        let name = Quoted(&master.name);
+                        kind.line(format_args!("{name} {at} {}", Quoted(id)));
+                    }
+                }
+            }
+        });
     }
 
     pub(super) fn saved(&mut self, sequence: u64) {
@@ -202,38 +272,7 @@ impl Open {
     }
 }
 
-fn print_settings(lines: &mut Lines, master: &Master) {
-    let name = quote(&master.name);
-    let conf = &master.conf;
-    let mut add = |key: &str, value: String| {
-        lines.add(&format!("sentinel {key}"), &format!("{name} {value}"));
-    };
-    let down_after = millis(conf.down_after);
-    if down_after != 30_000 {
-        add("down-after-milliseconds", down_after.to_string());
-    }
-    let failover_timeout = millis(conf.failover_timeout);
-    if failover_timeout != 180_000 {
-        add("failover-timeout", failover_timeout.to_string());
-    }
-    if conf.parallel_syncs != 1 {
-        add("parallel-syncs", conf.parallel_syncs.to_string());
-    }
-    let reboot = millis(conf.reboot_down_after);
-    if reboot != 0 {
-        add("master-reboot-down-after-period", reboot.to_string());
-    }
-    for (key, value) in [
-        ("notification-script", &conf.notification_script),
-        ("client-reconfig-script", &conf.reconfig_script),
-        ("auth-pass", &conf.auth_pass),
-        ("auth-user", &conf.auth_user),
-    ] {
-        if !value.is_empty() {
-            add(key, quote(value));
-        }
-    }
-    for (old, new) in &conf.renames {
-        add("rename-command", format!("{} {}", quote(old), quote(new)));
-    }
+/// A value, if there is one.
+fn given(value: &str) -> Option<Quoted<'_>> {
+    (!value.is_empty()).then_some(Quoted(value))
 }
