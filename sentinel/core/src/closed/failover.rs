@@ -262,6 +262,15 @@ impl Closed {
 
     /// Somebody else made `address` master.
     pub(crate) fn adopt(&mut self, address: SocketAddr) {
+        // Our own order to become master may still wait for the disk: it would come when yet another one is.
+        let waits = |failover: &Failover| match failover {
+            Failover::Promoting { target, obeyed, .. } => *target == address && !*obeyed,
+            Failover::Idle | Failover::Candidate { .. } | Failover::Selecting { .. } => false,
+        };
+        if waits(&self.failover) {
+            self.failover = Failover::Idle;
+            self.withdraw(address);
+        }
         // What it said before may be of an earlier time in which it was master, and of another history.
         self.doubt(address);
         self.switch(address, "");
