@@ -263,8 +263,8 @@ impl Open {
     }
 
     /// Two orders of `SENTINEL FAILOVER` at a time, or one beside an election, may make two masters in one
-    /// epoch, and no hello says which is the newer. Whoever finds its own one down goes by the majority, or by
-    /// anybody who names the one that its own one follows: it would name the wrong one for ever, and stand for
+    /// epoch, and no hello says which is the newer. Whoever finds its own one down goes by the majority, or
+    /// makes it one, or goes by anybody who names the one that its own one follows: it would name the wrong one for ever, and stand for
     /// elections that nobody else sees a reason for.
     fn join_majority(&mut self, master: &mut Master) {
         let idle = matches!(master.failover, Failover::Idle | Failover::Candidate { .. });
@@ -282,14 +282,21 @@ impl Open {
         let own = &master.server;
         let agreed = all.iter().find(|one| {
             let mut replicas = master.replicas.values();
-            let is_replica = replicas.any(|it| it.address.same(one) && it.reports_slave);
-            if own.reports_slave && is_replica {
+            let known = replicas.find(|it| it.address.same(one));
+            let is_first = (&one.host, one.port) < (&own.address.host, own.address.port);
+            if own.reports_slave && known.is_some_and(|it| it.reports_slave) {
                 // Each was made the other's replica: neither is right, and they must not be exchanged for
                 // ever. All go to the same one, find it down together, and elect.
-                return (&one.host, one.port) < (&own.address.host, own.address.port);
+                return is_first;
             }
-            let same = all.iter().filter(|other| other.same(one));
-            same.count() >= master.majority() || (own.reports_slave && own.follows(one))
+            let others = all.iter().filter(|other| other.same(one)).count();
+            let majority = master.majority();
+            // With this Duke they may be one. Of two that are down the first is gone to, as above.
+            let with_us = others.saturating_add(1) >= majority;
+            let is_up = known.is_some_and(|it| it.down.is_none());
+            others >= majority
+                || (with_us && (is_up || is_first))
+                || (own.reports_slave && own.follows(one))
         });
         if let Some(to) = agreed.cloned() {
             let ip = self.resolve(&to.host);
