@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long is looked on afterwards, for a second failover after the same fault.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
+/// The longest time between two looks of a sentinel at its master.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What happens to the master.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Fault {
@@ -165,6 +168,9 @@ async fn round(mut group: Group, fault: Fault, down_after: Duration) -> Result<S
         .map(|server| server.port)
         .collect();
     let mut witness = Witness::start(&group.sentinels, &others).await?;
+    // A group is found settled right after a sentinel looked: faults come at any time.
+    let until = Instant::now() + LOOK.mul_f64(rand::random());
+    witness.look_on(until).await;
     let begin = Instant::now();
     let server = group.server(old)?;
     match fault {
