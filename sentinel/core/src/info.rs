@@ -85,8 +85,11 @@ pub(crate) struct Lineage {
 /// What one history is to another.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Novelty {
+    /// The same, or an older one.
     Former,
+    /// Nothing is known.
     Unrelated,
+    /// It goes on from the other.
     Successor,
 }
 
@@ -218,6 +221,14 @@ fn field<'v>(value: &'v str, name: &str) -> Option<&'v str> {
 mod tests {
     use super::*;
 
+    fn lineage(now: &str, before: &str) -> Lineage {
+        Lineage {
+            now: now.to_owned(),
+            before: before.to_owned(),
+            left: 0,
+        }
+    }
+
     #[test]
     fn a_master_names_its_replicas() {
         let info = read(
@@ -242,11 +253,6 @@ mod tests {
 
     #[test]
     fn histories_meet_in_either_of_their_names() {
-        let lineage = |now: &str, before: &str| Lineage {
-            now: now.to_owned(),
-            before: before.to_owned(),
-            left: 0,
-        };
         assert!(lineage("b", "a").meets(&lineage("a", "00")));
         assert!(lineage("a", "00").meets(&lineage("c", "a")));
         assert!(!lineage("a", "00").meets(&lineage("b", "00")));
@@ -268,11 +274,6 @@ mod tests {
 
     #[test]
     fn a_successor_goes_on_from_the_history_before_it() {
-        let lineage = |now: &str, before: &str| Lineage {
-            now: now.to_owned(),
-            before: before.to_owned(),
-            left: 0,
-        };
         let former = lineage("b", "a");
         let novelty = |now, before| lineage(now, before).novelty(Some(&former));
         assert_eq!(novelty("c", "b"), Novelty::Successor);

@@ -240,10 +240,13 @@ impl Closed {
         }
     }
 
-    /// Withdraws every order given in the name of another master than `address`.
+    /// Withdraws every order that is not obeyed yet, or was given in the name of another master than `address`.
     fn withdraw_others(&mut self, address: SocketAddr) {
         let target = match self.failover {
-            Failover::Promoting { target, .. } if target != address => Some(target),
+            // Even the one to `address`: it may still wait for the disk, and come when yet another is master.
+            Failover::Promoting { target, obeyed, .. } if target != address || !obeyed => {
+                Some(target)
+            }
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::Selecting { .. }
@@ -262,15 +265,6 @@ impl Closed {
 
     /// Somebody else made `address` master.
     pub(crate) fn adopt(&mut self, address: SocketAddr) {
-        // Our own order to become master may still wait for the disk: it would come when yet another one is.
-        let waits = |failover: &Failover| match failover {
-            Failover::Promoting { target, obeyed, .. } => *target == address && !*obeyed,
-            Failover::Idle | Failover::Candidate { .. } | Failover::Selecting { .. } => false,
-        };
-        if waits(&self.failover) {
-            self.failover = Failover::Idle;
-            self.withdraw(address);
-        }
         // What it said before may be of an earlier time in which it was master, and of another history.
         self.doubt(address);
         self.switch(address, "");

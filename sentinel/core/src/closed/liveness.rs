@@ -302,10 +302,10 @@ impl Closed {
         if master == Some(address) && node.is_master() {
             self.lineage = Some(node.info.lineage.clone());
             self.lineage_told = Told::Master;
-        }
-        if master == Some(address) && node.is_master() && !node.restarted {
-            let process = node.info.run_id.clone();
-            self.remember_process(&process);
+            if !node.restarted {
+                let process = node.info.run_id.clone();
+                self.remember_process(&process);
+            }
         }
         if restarted {
             self.publish_node("+reboot", address);

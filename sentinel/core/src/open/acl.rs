@@ -83,7 +83,7 @@ fn word(rule: &str) -> String {
     if rule.bytes().all(plain) {
         rule.to_owned()
     } else {
-        quote(rule)
+        quote(rule).into_owned()
     }
 }
 

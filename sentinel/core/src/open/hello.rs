@@ -263,9 +263,9 @@ impl Open {
     }
 
     /// Two orders of `SENTINEL FAILOVER` at a time, or one beside an election, may make two masters in one
-    /// epoch, and no hello says which is the newer. Whoever finds its own one down goes by the majority, or
-    /// makes it one, or goes by anybody who names the one that its own one follows: it would name the wrong one for ever, and stand for
-    /// elections that nobody else sees a reason for.
+    /// epoch, and no hello says which is the newer. Whoever finds its own one down goes by the majority, or by
+    /// those who are one together with it, or by anybody who names the one that its own one follows: it would
+    /// name the wrong one for ever, and stand for elections that nobody else sees a reason for.
     fn join_majority(&mut self, master: &mut Master) {
         let idle = matches!(master.failover, Failover::Idle | Failover::Candidate { .. });
         if master.server.down.is_none() || !idle {

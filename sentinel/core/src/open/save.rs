@@ -1,6 +1,9 @@
 //! What must survive a restart, as lines of sentinel.conf; and whoever waits for them to be written.
 
-use std::fmt::{self, Arguments, Display, Formatter, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{Arguments, Display, Write as _},
+};
 
 use duke_resp::Frame;
 
@@ -55,19 +58,6 @@ impl Kind {
         // Writing to a String cannot fail.
         let _ok = line.write_fmt(words);
         self.lines.push(line);
-    }
-}
-
-/// A word as the file is to have it: see [`quote`].
-struct Quoted<'a>(&'a str);
-
-impl Display for Quoted<'_> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-        if !self.0.is_empty() && self.0.bytes().all(plain) {
-            return formatter.write_str(self.0);
-        }
-        formatter.write_str(&quote(self.0))
     }
 }
 
@@ -148,7 +138,7 @@ impl Open {
             for master in self.masters.values() {
                 let (at, quorum) = (&master.server.address, master.conf.quorum);
                 let at = at.written(by_name);
-                kind.line(format_args!("{} {at} {quorum}", Quoted(&master.name)));
+                kind.line(format_args!("{} {at} {quorum}", quote(&master.name)));
             }
         });
         self.setting(lines, "sentinel down-after-milliseconds", |conf| {
@@ -177,8 +167,8 @@ impl Open {
         lines.kind("sentinel rename-command", |kind| {
             for master in self.masters.values() {
                 for (old, new) in &master.conf.renames {
-                    let name = Quoted(&master.name);
-                    kind.line(format_args!("{name} {} {}", Quoted(old), Quoted(new)));
+                    let name = quote(&master.name);
+                    kind.line(format_args!("{name} {} {}", quote(old), quote(new)));
                 }
             }
         });
@@ -194,7 +184,7 @@ impl Open {
         lines.kind(key, |kind| {
             for master in self.masters.values() {
                 if let Some(value) = of(&master.conf) {
-                    kind.line(format_args!("{} {value}", Quoted(&master.name)));
+                    kind.line(format_args!("{} {value}", quote(&master.name)));
                 }
             }
         });
@@ -205,13 +195,13 @@ impl Open {
         let by_name = self.conf.sentinel.resolve_hostnames;
         lines.kind("sentinel config-epoch", |kind| {
             for master in self.masters.values() {
-                let (name, epoch) = (Quoted(&master.name), master.config_epoch);
+                let (name, epoch) = (quote(&master.name), master.config_epoch);
                 kind.line(format_args!("{name} {epoch}"));
             }
         });
         lines.kind("sentinel leader-epoch", |kind| {
             for master in self.masters.values() {
-                let (name, epoch) = (Quoted(&master.name), master.leader_epoch);
+                let (name, epoch) = (quote(&master.name), master.leader_epoch);
                 kind.line(format_args!("{name} {epoch}"));
             }
         });
@@ -219,7 +209,7 @@ impl Open {
             for master in self.masters.values() {
                 for server in master.replicas.values() {
                     let at = server.address.written(by_name);
-                    kind.line(format_args!("{} {at}", Quoted(&master.name)));
+                    kind.line(format_args!("{} {at}", quote(&master.name)));
                 }
             }
         });
@@ -230,8 +220,8 @@ impl Open {
                 for (id, witness) in &master.sentinels {
                     if let Some(peer) = self.peers.get(&witness.peer) {
                         let at = peer.address.written(by_name);
-                        let name = Quoted(&master.name);
-                        kind.line(format_args!("{name} {at} {}", Quoted(id)));
+                        let name = quote(&master.name);
+                        kind.line(format_args!("{name} {at} {}", quote(id)));
                     }
                 }
             }
@@ -273,6 +263,6 @@ impl Open {
 }
 
 /// A value, if there is one.
-fn given(value: &str) -> Option<Quoted<'_>> {
-    (!value.is_empty()).then_some(Quoted(value))
+fn given(value: &str) -> Option<Cow<'_, str>> {
+    (!value.is_empty()).then(|| quote(value))
 }

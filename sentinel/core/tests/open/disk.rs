@@ -30,13 +30,8 @@ fn write(stage: &mut Stage, step: u64, under_way: &mut Vec<(u64, u64)>) {
 fn a_slow_disk_delays_an_election_and_does_not_prevent_it() {
     let mut stage = Stage::new(LONE);
     stage.written();
-    let links = stage.connections(6380);
-    for link in &links {
-        stage.connect(*link);
-    }
     let replica = crate::promotion::replica("a");
-    let commands = |link: &_| stage.reply(*link, "INFO", &replica) > 0;
-    let link = links.into_iter().find(commands).unwrap();
+    let link = stage.command_link(6380, &replica);
     let mut under_way = Vec::new();
     let ordered = (0..1_000).any(|step| {
         stage.pass(10);

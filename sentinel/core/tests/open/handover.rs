@@ -41,16 +41,8 @@ impl Pool {
     fn new(order: &str) -> Self {
         let mut stage = Stage::new(POOL);
         stage.written();
-        let mut command = |port: u16, info: &Frame| {
-            let links = stage.connections(port);
-            for link in &links {
-                stage.connect(*link);
-            }
-            // The other one is for the channel.
-            let commands = |link: &LinkId| stage.reply(*link, "INFO", info) > 0;
-            links.into_iter().find(commands).unwrap()
-        };
-        let links = [command(6379, &master()), command(6380, &replica(0))];
+        let links = [(6379, master()), (6380, replica(0))];
+        let links = links.map(|(port, info)| stage.command_link(port, &info));
         let mut pool = Self {
             stage,
             links,

@@ -129,12 +129,7 @@ fn who_restarted_meanwhile_is_not_taken() {
 fn a_promotion_waits_for_its_own_epoch_and_for_nothing_else() {
     let mut stage = Stage::new(POND);
     stage.written();
-    let links = stage.connections(6380);
-    for link in &links {
-        stage.connect(*link);
-    }
-    let commands = |link: &LinkId| stage.reply(*link, "INFO", &replica("a")) > 0;
-    let link = links.into_iter().find(commands).unwrap();
+    let link = stage.command_link(6380, &replica("a"));
     stage.ask("SENTINEL FAILOVER pond");
     stage.reply(link, "INFO", &replica("a"));
     assert!(!order(&stage, link), "a crash could make an epoch twice");

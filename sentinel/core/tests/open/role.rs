@@ -17,22 +17,10 @@ fn watching(quorum: u32) -> (Stage, LinkId) {
          sentinel down-after-milliseconds pond 1000\n"
     ));
     stage.written();
-    let link = found(&mut stage, &master("a"));
+    let link = stage.command_link(6379, &master("a"));
     stage.ask("PSUBSCRIBE *sdown");
     stage.answers();
     (stage, link)
-}
-
-/// Both connections to the master are made, and it says this of itself; the one for commands.
-fn found(stage: &mut Stage, says: &Frame) -> LinkId {
-    let links = stage.connections(6379);
-    for link in &links {
-        stage.connect(*link);
-    }
-    let mut links = links.into_iter();
-    links
-        .find(|link| stage.reply(*link, "INFO", says) > 0)
-        .unwrap()
 }
 
 fn restarted(stage: &mut Stage, link: LinkId, says: &Frame) -> LinkId {
@@ -41,7 +29,7 @@ fn restarted(stage: &mut Stage, link: LinkId, says: &Frame) -> LinkId {
         error: LinkError::Reset,
     });
     stage.pass(1);
-    found(stage, says)
+    stage.command_link(6379, says)
 }
 
 /// Events, told while `link` answers for so long.

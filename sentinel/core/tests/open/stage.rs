@@ -138,6 +138,16 @@ impl Stage {
         links
     }
 
+    /// Gives all connections to somebody, who answers INFO so; says which is for commands, not for the channel.
+    pub(crate) fn command_link(&mut self, port: u16, info: &Frame) -> LinkId {
+        let links = self.connections(port);
+        for link in &links {
+            self.connect(*link);
+        }
+        let commands = |link: &LinkId| self.reply(*link, "INFO", info) > 0;
+        links.into_iter().find(commands).unwrap()
+    }
+
     /// The requests on a connection that are a command of this name.
     pub(crate) fn requests(&self, wanted: LinkId, name: &str) -> Vec<(RequestId, Vec<Bytes>)> {
         let request = |output: &Output| match output {

@@ -17,7 +17,6 @@ use std::{cmp::Reverse, net::SocketAddr};
 
 use super::{Belief, Oracle};
 use crate::{
-    network::Host,
     queue::{Micros, SECOND},
     server::{Server, Witness},
 };
@@ -40,13 +39,6 @@ impl Oracle {
                 .retain(|(_, other)| other.node != witness.node);
             watch.witnesses.push((asked, *witness));
         }
-    }
-
-    /// A leader asks a server anew: it does not go by what that answered before.
-    pub(crate) fn asked_anew(&mut self, duke: usize, node: Host) {
-        self.watches[duke]
-            .witnesses
-            .retain(|(_, witness)| witness.node != node);
     }
 
     /// A leader chose whom to promote.

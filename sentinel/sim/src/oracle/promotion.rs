@@ -40,8 +40,9 @@ impl Oracle {
         }
     }
 
-    /// A Duke lost its connection to a node, which may be another process when it is back.
-    pub(crate) fn parted(&mut self, duke: usize, node: Host) {
+    /// What a node answered counts no more: the Duke lost its connection to it, and it may be another process
+    /// when it is back; or it is asked anew.
+    pub(crate) fn disregard(&mut self, duke: usize, node: Host) {
         self.watches[duke]
             .witnesses
             .retain(|(_, witness)| witness.node != node);

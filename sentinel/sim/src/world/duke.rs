@@ -387,7 +387,7 @@ impl World {
                 // A leader may have put its question again because it does not go by the first one's answer.
                 if self.options.group == Group::Open {
                     infos.retain(|(_, on, _)| *on != link);
-                    self.oracle.asked_anew(duke, to);
+                    self.oracle.disregard(duke, to);
                 }
                 infos.push((request, link, self.now));
             }
@@ -569,7 +569,7 @@ impl World {
         self.dukes[duke].links.retain(|(known, _)| *known != link);
         if let Some(connection) = self.network.get_mut(id) {
             let host = connection.ends[1];
-            self.oracle.parted(duke, host);
+            self.oracle.disregard(duke, host);
         }
         Some(id)
     }

@@ -57,10 +57,12 @@ impl Closed {
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
         // It takes writes that nobody else has, perhaps, and lacks those of its successor.
         let superseded = |node: &Node| self.formers.contains(&node.address) && node.is_master();
-        let (given_up, emptied) = (self.is_master_given_up(), self.is_master_emptied());
+        let returned = self.returned_master();
+        let emptied = returned.is_some_and(|master| self.is_emptied(master));
+        let given_up = self.is_master_given_up();
         let left = || fit().filter(move |node| given_up || (emptied && node.info.keys > 0));
         best(&mut fit().filter(|node| self.is_current(node)))
-            .or_else(|| self.master_in_place())
+            .or_else(|| Some(returned.filter(|_| !emptied)?.address))
             .or_else(|| best(&mut left().filter(|node| !superseded(node))))
             .or_else(|| best(&mut left()))
     }
@@ -139,22 +141,15 @@ impl Closed {
         part.or_else(|| self.mutated(Mutant::IgnoreLineage).then_some(*offset))
     }
 
-    /// The master itself, if it is back from a restart and nobody else may hold as much.
-    fn master_in_place(&self) -> Option<SocketAddr> {
-        let master = self.returned_master()?;
-        (!self.is_master_emptied()).then_some(master.address)
-    }
-
-    /// Whether the master is back from a restart without a single key, and others, of whatever history,
-    /// have some. Offsets and names of histories do not tell: a server that reads a file of commands back
-    /// has lost them just like an empty one.
-    fn is_master_emptied(&self) -> bool {
-        let emptied = |master: &Node| master.info.keys == 0;
+    /// Whether the master came back without a single key, and others, of whatever history, have some.
+    /// Offsets and names of histories do not tell: a server that reads a file of commands back has lost them
+    /// just like an empty one.
+    fn is_emptied(&self, master: &Node) -> bool {
         let keeps = |node: &Node| self.is_fit(node) && node.info.keys > 0;
-        self.returned_master().is_some_and(emptied) && self.nodes.values().any(keeps)
+        master.info.keys == 0 && self.nodes.values().any(keeps)
     }
 
-    /// The master, if it is back from a restart and nobody else that is in reach has its history.
+    /// The master itself, if it is back from a restart and nobody else may hold as much of its history.
     fn returned_master(&self) -> Option<&Node> {
         let master = self.nodes.get(&self.durable.master?)?;
         // Somebody who is out of reach just now may hold more than a master that restarted empty.
