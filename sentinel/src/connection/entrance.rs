@@ -5,7 +5,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,19 +96,16 @@ pub struct LocalError {
     source: io::Error,
 }
 
-/// Listens on a socket in the file system; what an earlier process left behind is replaced, as stock does.
+/// Listens on a socket in the file system; one that an earlier process left behind is replaced.
 ///
 /// # Errors
 ///
-/// A path that cannot be used, or a group that there is not.
+/// A path that cannot be used or is something else's, or a group that there is not.
 pub(crate) fn listen_locally(conf: &LocalConf) -> Result<UnixListener, LocalError> {
     let path = PathBuf::from(&conf.path);
     let opened = || {
         let group = conf.group.as_deref().map(group_id).transpose()?;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+        make_room(&path)?;
         let listener = UnixListener::bind(&path)?;
         if let Some(mode) = conf.permissions {
             fs::set_permissions(&path, Permissions::from_mode(mode))?;
@@ -117,6 +114,19 @@ pub(crate) fn listen_locally(conf: &LocalConf) -> Result<UnixListener, LocalErro
         Ok(listener)
     };
     opened().map_err(|source| LocalError { path, source })
+}
+
+/// Removes a socket. Stock removes whatever is there.
+fn make_room(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is something else already; name another path, or remove it",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The number of a group, which may be given as such.
@@ -139,6 +149,21 @@ fn group_id(group: &str) -> io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_socket_makes_room() {
+        let path = std::env::temp_dir().join(format!("duke-room-{}", std::process::id()));
+        fs::write(&path, "precious").unwrap();
+        let conf = LocalConf {
+            path: path.display().to_string(),
+            ..LocalConf::default()
+        };
+        let refused = listen_locally(&conf).unwrap_err();
+        assert_eq!(refused.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+        make_room(&path).unwrap();
+    }
 
     #[test]
     fn groups_have_numbers() {
