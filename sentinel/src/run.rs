@@ -245,6 +245,7 @@ fn secrets(folder: &Path) -> Result<Secrets, SecretError> {
         data: secret::read(folder, "duke")?,
         admin: secret::read(folder, "operator")?,
         peer: secret::read(folder, "peer")?,
+        agent: secret::read_optional(folder, "agent")?,
     })
 }
 

@@ -55,6 +55,18 @@ pub fn read(folder: &Path, user: &str) -> Result<String, SecretError> {
     Ok(password.to_owned())
 }
 
+/// Reads the password of a `user` who need not exist: nothing if `folder` has no such file.
+///
+/// # Errors
+///
+/// A file that is there and gives no password.
+pub fn read_optional(folder: &Path, user: &str) -> Result<String, SecretError> {
+    match read(folder, user) {
+        Err(SecretError::Missing { .. }) => Ok(String::new()),
+        read => read,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,9 +80,14 @@ mod tests {
         let duke = read(&folder, "duke");
         let peer = read(&folder, "peer");
         let operator = read(&folder, "operator");
+        let optional = ["operator", "duke", "peer"].map(|user| read_optional(&folder, user));
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(duke.unwrap(), "se cret ");
         assert!(matches!(peer, Err(SecretError::Empty { .. })));
         assert!(matches!(operator, Err(SecretError::Missing { .. })));
+        let [absent, present, empty] = optional;
+        assert_eq!(absent.unwrap(), "");
+        assert_eq!(present.unwrap(), "se cret ");
+        assert!(matches!(empty, Err(SecretError::Empty { .. })));
     }
 }

@@ -109,8 +109,9 @@ const DEFAULT_RIGHTS: &str = "~* &* +@all -replicaof -slaveof -failover -psync -
      -shutdown -debug -module -cluster -acl +acl|whoami -config +config|get +config|help \
      +config|resetstat -client|kill -client|pause -client|unpause";
 
-/// The rights of the Dukes: watching, and giving roles.
-const DUKE_RIGHTS: &str = "+ping +info +role +multi +exec +replicaof +client|kill +client|setname";
+/// The rights of the Dukes: watching, giving roles, and holding writes while the master is moved.
+const DUKE_RIGHTS: &str = "+ping +info +role +multi +exec +replicaof +client|kill +client|setname \
+     +client|pause +client|unpause";
 
 /// The rights of a replica at its master: following.
 const REPLICA_RIGHTS: &str = "+ping +psync +replconf";

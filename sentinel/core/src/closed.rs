@@ -42,6 +42,7 @@ use crate::{
     outbox::Outbox,
     output::Output,
     secret::Secrets,
+    switchover::Cause,
     time::{Time, millis},
 };
 
@@ -77,6 +78,8 @@ pub(crate) struct Closed {
     pub(crate) peers: BTreeMap<String, Peer>,
     pub(crate) sessions: BTreeMap<ClientId, Session>,
     pub(crate) failover: Failover,
+    /// Why there is one, or was the last.
+    pub(crate) cause: Cause,
     pub(crate) candidacy: Candidacy,
     /// Generation and epoch of the master this Duke made last.
     pub(crate) made: Option<(u64, u64)>,
@@ -135,6 +138,7 @@ impl Closed {
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             failover: Failover::Idle,
+            cause: Cause::Outage,
             candidacy: Candidacy::default(),
             made: None,
             switched: now,

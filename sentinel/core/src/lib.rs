@@ -52,6 +52,7 @@ mod outbox;
 mod pattern;
 mod question;
 mod subscription;
+mod switchover;
 mod words;
 
 use boundary::{id, input, output, secret, time};

@@ -40,6 +40,7 @@ pub(crate) fn closed_group(bytes: &[u8]) {
         data: "d".to_owned(),
         admin: "a".to_owned(),
         peer: "p".to_owned(),
+        agent: "g".to_owned(),
     };
     let engine = Engine::new(settings, secrets, None, 7, Time::default());
     play(engine, bytes);

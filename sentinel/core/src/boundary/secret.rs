@@ -11,6 +11,8 @@ pub struct Secrets {
     pub admin: String,
     /// Among Dukes, user `duke`.
     pub peer: String,
+    /// Of user `agent` at this Duke, who may ask for a hand-over; empty if there is no such user.
+    pub agent: String,
 }
 
 impl fmt::Debug for Secrets {

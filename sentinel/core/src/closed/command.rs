@@ -4,6 +4,7 @@
 //! depend on them.
 
 mod duke;
+mod order;
 mod report;
 mod sentinel;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::{
     closed::{Closed, failover::Failover, member::Peer},
     mutation::Mutant,
+    switchover::Cause,
     time::Time,
 };
 
@@ -83,8 +84,14 @@ impl Closed {
         if self.candidate().is_none() {
             self.candidacy.due = Some(self.now.after(NOBODY_FIT));
         } else {
-            self.stand();
+            self.stand(Cause::Outage);
         }
+    }
+
+    /// Whether another Duke that was voted for just now is given its time.
+    pub(crate) fn waits_for_another(&self) -> bool {
+        let earliest = self.candidacy.not_before;
+        earliest.is_some_and(|earliest| earliest > self.now)
     }
 
     /// When it is this Duke's turn: by rank among the names, unless it voted for another just now. Nobody
@@ -118,7 +125,8 @@ impl Closed {
     }
 
     /// Begins an election in a new epoch. The others are asked while the own vote is written.
-    pub(crate) fn stand(&mut self) {
+    pub(crate) fn stand(&mut self, cause: Cause) {
+        self.cause = cause;
         self.candidacy.due = None;
         let step = u64::from(!self.mutated(Mutant::StandAgainInEpoch));
         let epoch = self.durable.current_epoch.saturating_add(step);

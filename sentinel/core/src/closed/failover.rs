@@ -25,6 +25,7 @@ use crate::{
     input::LinkError,
     link::{Purpose, is_carried_out},
     output::Output,
+    switchover::Cause,
     time::Time,
 };
 
@@ -338,7 +339,7 @@ impl Closed {
     ///
     /// Whether somebody has all the data is seen once everybody was asked; what is known now may be
     /// a moment old.
-    pub(crate) fn start_by_order(&mut self) -> bool {
+    pub(crate) fn start_by_order(&mut self, cause: Cause) -> bool {
         let master = self.durable.master;
         let able = |node: &Node| {
             node.is_known()
@@ -348,7 +349,7 @@ impl Closed {
         };
         let possible = self.nodes.values().any(able);
         if possible {
-            self.stand();
+            self.stand(cause);
         }
         possible
     }

@@ -1,7 +1,7 @@
 //! One client's connection: who it is, what it may do, what it subscribed to.
 //!
-//! Three kinds of clients: anybody may discover the master; another Duke may vote and say hello; the
-//! operator may do everything.
+//! Four kinds of clients: anybody may discover the master; a data node's agent may ask that the master be
+//! moved away from its node; another Duke may vote and say hello, too; the operator may do everything.
 
 use std::net::SocketAddr;
 
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) enum Right {
     /// Anybody.
     Discover,
+    /// The agent beside a data node.
+    Agent,
     /// Another Duke.
     Peer,
     /// The operator.
@@ -96,12 +98,13 @@ impl Closed {
             .map_or(Right::Discover, |session| session.right)
     }
 
-    /// `AUTH [user] password`: another Duke as `duke`, the operator as `operator`.
+    /// `AUTH [user] password`: another Duke as `duke`, the operator as `operator`, an agent as `agent`.
     pub(crate) fn authenticate(&mut self, client: ClientId, user: &str, password: &str) -> Frame {
         let secrets = &self.secrets;
         let (right, user, wanted) = match user {
             "duke" => (Right::Peer, "duke", &secrets.peer),
             "operator" => (Right::Admin, "operator", &secrets.admin),
+            "agent" => (Right::Agent, "agent", &secrets.agent),
             // As in the server: a user without a password takes any.
             "default" => {
                 let session = self.session(client);

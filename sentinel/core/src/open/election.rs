@@ -6,13 +6,8 @@
 
 use std::time::Duration;
 
-use super::{
-    Open,
-    event::Level,
-    failover::{Cause, Failover},
-    master::Master,
-};
-use crate::{mutation::Mutant, time::Time};
+use super::{Open, event::Level, failover::Failover, master::Master};
+use crate::{mutation::Mutant, switchover::Cause, time::Time};
 
 /// Dukes that see the same death begin one after the other, so that one of them usually wins.
 const RANK_DELAY: Duration = Duration::from_millis(15);

@@ -22,7 +22,7 @@ mod switch;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Open, election::LAPSE, event::Level, master::Master, server::Reconf};
-use crate::{mutation::Mutant, time::Time};
+use crate::{mutation::Mutant, switchover::Cause, time::Time};
 
 /// How long servers may take to say how much they have.
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
@@ -30,17 +30,6 @@ const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(3);
 /// A server that did not become master when it was told to is not told again for this long.
 const UNFIT: Duration = Duration::from_secs(5);
-
-/// On whose word a master is replaced.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Cause {
-    /// Enough sentinels find it down.
-    Outage,
-    /// `SENTINEL FAILOVER`: nobody else is asked.
-    Order,
-    /// `SENTINEL FAILOVER name COORDINATED`: elected as in an outage, and only if nothing is lost.
-    Coordination,
-}
 
 /// What is known of an order's fate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

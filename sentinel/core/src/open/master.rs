@@ -4,13 +4,8 @@ pub(super) mod view;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{
-    command::directory::Entry,
-    failover::{Cause, Failover},
-    peer::Witness,
-    server::Server,
-};
-use crate::{conf::MasterConf, time::Time};
+use super::{command::directory::Entry, failover::Failover, peer::Witness, server::Server};
+use crate::{conf::MasterConf, switchover::Cause, time::Time};
 
 /// One group of servers under a master's name.
 #[derive(Debug)]

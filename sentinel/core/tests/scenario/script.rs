@@ -14,7 +14,7 @@
 //! cut d1 n1 | heal          nothing passes between two, in both directions
 //! write n1 100              so many bytes are written at a master
 //! slow d1 50ms              a Duke's disk takes so long from now on
-//! ask d1 WORDS…             a command of the operator's; as anybody: anyone d1 WORDS…; peer d1 WORDS…
+//! ask d1 WORDS…             a command of the operator's; others: anyone d1 WORDS…; agent d1 …; peer d1 …
 //! show                      who is what
 //! ```
 
@@ -95,6 +95,7 @@ fn command(world: &mut World, line: &str) {
         ["feed"] => world.feed(),
         ["ask", duke, words @ ..] => world.ask(duke, Rights::Operator, words),
         ["peer", duke, words @ ..] => world.ask(duke, Rights::Peer, words),
+        ["agent", duke, words @ ..] => world.ask(duke, Rights::Agent, words),
         ["anyone", duke, words @ ..] => world.ask(duke, Rights::Nobody, words),
         ["show"] => world.show(),
         _ => panic!("the story has a line nobody understands: {line}"),

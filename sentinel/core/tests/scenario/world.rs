@@ -30,6 +30,7 @@ const SCRIPT: ClientId = ClientId(1_000_000);
 pub(crate) enum Rights {
     Operator,
     Peer,
+    Agent,
     Nobody,
 }
 
@@ -429,6 +430,7 @@ impl World {
             data: "data".into(),
             admin: "admin".into(),
             peer: "peer".into(),
+            agent: "agent".into(),
         };
         let kept = self.dukes[duke]
             .disk
@@ -477,6 +479,7 @@ impl World {
         let login: Option<[&str; 3]> = match rights {
             Rights::Operator => Some(["AUTH", "operator", "admin"]),
             Rights::Peer => Some(["AUTH", "duke", "peer"]),
+            Rights::Agent => Some(["AUTH", "agent", "agent"]),
             Rights::Nobody => None,
         };
         if let Some(login) = login {

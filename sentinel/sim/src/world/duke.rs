@@ -34,7 +34,7 @@ const GUESTS: u64 = 4000;
 const CHANNEL: Bytes = Bytes::from_static(b"__sentinel__:hello");
 
 /// Passwords of the group.
-pub(super) const SECRETS: [&str; 3] = ["data", "admin", "peer"];
+pub(super) const SECRETS: [&str; 4] = ["data", "admin", "peer", "agent"];
 
 /// One Duke.
 #[derive(Debug)]
@@ -182,8 +182,13 @@ impl World {
             kept.leader_epoch = 0;
             kept.leader.clear();
         }
-        let [data, admin, peer] = SECRETS.map(str::to_owned);
-        let secrets = Secrets { data, admin, peer };
+        let [data, admin, peer, agent] = SECRETS.map(str::to_owned);
+        let secrets = Secrets {
+            data,
+            admin,
+            peer,
+            agent,
+        };
         Engine::new(one.settings.clone(), secrets, kept, seed, now)
     }
 
@@ -589,7 +594,7 @@ impl World {
         let address = Self::duke_address(101);
         self.give(duke, Input::Joined { client, address });
         if let Some(user) = user {
-            let name = ["", "operator", "duke"][user];
+            let name = ["", "operator", "duke", "agent"][user];
             self.ask_as(duke, client, &["AUTH", name, SECRETS[user]]);
         }
         self.dukes[duke].answers.clear();

@@ -21,23 +21,26 @@ const GROUP_MAX: usize = 256;
 impl Closed {
     pub(super) fn duke_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
         let sub = words.lower(1);
-        let needed = if sub == "recover" {
-            Right::Peer
-        } else {
-            Right::Admin
+        let needed = match sub.as_str() {
+            "handover" => Right::Agent,
+            "recover" => Right::Peer,
+            _ => Right::Admin,
         };
         if self.right(client) < needed {
             return no_permission(&format!("duke|{sub}"));
         }
         match (sub.as_str(), words.len()) {
+            ("handover", 4) => self.order_handover(words),
             ("members", 5..) => self.take_members(words),
             ("nodes", 2..) => self.take_nodes(words),
             ("recover", 3) => self.tell_past(words),
             ("seed", 6) => self.take_seed(words),
             ("status", 2) => self.status(),
-            ("members" | "recover" | "seed" | "status", _) => wrong_arity(&format!("duke|{sub}")),
+            ("handover" | "members" | "recover" | "seed" | "status", _) => {
+                wrong_arity(&format!("duke|{sub}"))
+            }
             (_, _) => Frame::error(format!(
-                "ERR unknown subcommand '{}'. Try DUKE MEMBERS, NODES, SEED or STATUS.",
+                "ERR unknown subcommand '{}'. Try DUKE HANDOVER, MEMBERS, NODES, SEED or STATUS.",
                 shortened(words.text(1))
             )),
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, config, failover::Failover, session::Right},
+    closed::{Closed, config, session::Right},
     id::ClientId,
     mutation::Mutant,
     words::{Words, no_permission, shortened, wrong_arity},
@@ -107,9 +107,9 @@ impl Closed {
                 .named(words)
                 .unwrap_or_else(|| Frame::Array(self.report_sentinels())),
             ("ckquorum", 3) => self.named(words).unwrap_or_else(|| self.check_quorum()),
-            ("failover", 3) => match self.named(words) {
+            ("failover", 3 | 4) => match self.named(words) {
                 Some(error) => error,
-                None => self.order_failover(),
+                None => self.order_failover(words),
             },
             ("set", 5..) => match self.named(words) {
                 Some(error) => error,
@@ -170,11 +170,7 @@ impl Closed {
 
     /// Whether enough Dukes are there to agree on a failover, in Sentinel's words.
     fn check_quorum(&self) -> Frame {
-        let up = |peer: &&crate::closed::member::Peer| {
-            peer.down.is_none() && peer.wire.up().is_some() && peer.memory == Some(true)
-        };
-        let others = self.peers.values().filter(up).count();
-        let usable = others.saturating_add(usize::from(self.durable.memory));
+        let usable = self.usable_dukes();
         let quorum = usize::try_from(self.durable.quorum).unwrap_or(usize::MAX);
         let mut lacks = Vec::new();
         if usable < quorum {
@@ -196,17 +192,6 @@ impl Closed {
             "NOQUORUM {usable} usable Sentinels. {}",
             lacks.join(". ")
         ))
-    }
-
-    fn order_failover(&mut self) -> Frame {
-        if self.failover != Failover::Idle {
-            return Frame::error("INPROG Failover already in progress");
-        }
-        if self.durable.memory && self.start_by_order() {
-            Frame::ok()
-        } else {
-            Frame::error("NOGOODSLAVE No suitable replica to promote")
-        }
     }
 
     /// `SENTINEL SET name option value …`, from left to right.

@@ -31,10 +31,7 @@ impl Closed {
         let Some(master) = self.sane_master() else {
             return;
         };
-        let elsewhere = self
-            .candidacy
-            .not_before
-            .is_some_and(|until| until > self.now);
+        let elsewhere = self.waits_for_another();
         let quiet = self.failover == Failover::Idle && self.durable.memory && !elsewhere;
         if !quiet || !self.is_confirmed() {
             return;

@@ -4,12 +4,9 @@ use duke_resp::Frame;
 
 use super::sentinel::no_master;
 use crate::{
-    open::{
-        Open,
-        failover::{Cause, Failover},
-        master::Master,
-    },
+    open::{Open, failover::Failover, master::Master},
     pattern::matches,
+    switchover::Cause,
     words::Words,
 };
 

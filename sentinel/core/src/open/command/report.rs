@@ -11,12 +11,12 @@ use crate::{
     open::{
         Open,
         command::{Reply, VERSION},
-        failover::Cause,
         master::Master,
         peer::{Peer, Witness},
         server::{Purpose, Reconf, Server},
     },
     output::Output,
+    switchover::Cause,
     time::{Time, millis},
     words::Words,
 };

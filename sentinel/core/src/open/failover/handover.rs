@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use duke_resp::Frame;
 
-use super::{Cause, Failover, steering::ORDER_PERIOD};
+use super::{Failover, steering::ORDER_PERIOD};
 use crate::{
     open::{
         Open,
@@ -24,6 +24,7 @@ use crate::{
         master::Master,
         server::{Purpose, Reconf},
     },
+    switchover::Cause,
     time::{Time, millis},
 };
 

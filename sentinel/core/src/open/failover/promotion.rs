@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use duke_resp::Frame;
 
-use super::{Cause, Failover, PROMOTION_PATIENCE, UNFIT, Word};
+use super::{Failover, PROMOTION_PATIENCE, UNFIT, Word};
 use crate::{
     id::RequestId,
     link::is_carried_out,
@@ -15,6 +15,7 @@ use crate::{
         master::Master,
         server::{Purpose, Reconf, Server},
     },
+    switchover::Cause,
 };
 
 impl Open {

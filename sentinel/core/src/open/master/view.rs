@@ -4,10 +4,8 @@
 use super::Master;
 use crate::{
     closed::view::View,
-    open::{
-        Open,
-        failover::{Cause, Failover},
-    },
+    open::{Open, failover::Failover},
+    switchover::Cause,
 };
 
 /// A Duke's beliefs and intentions about one master at one moment; what it remembers may not be
