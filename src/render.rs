@@ -45,10 +45,8 @@ pub struct Objects {
     pub data_config: ConfigMap,
     /// The Dukes' configuration.
     pub duke_config: ConfigMap,
-    /// The one address of the whole group; its endpoints are slices of ours.
+    /// The one address of the whole group: the master by its role label, the others by our slices.
     pub data_service: Service,
-    /// Leads to the master by its role label.
-    pub master_service: Service,
     /// Leads to the replicas by their role label.
     pub replicas_service: Service,
     /// Governs the data pods' names.
@@ -83,11 +81,10 @@ pub fn objects(resolved: &Resolved, passwords: &Passwords) -> Objects {
         data_config: hash::stamp(server_config::config_map(resolved)),
         duke_config: hash::stamp(duke_config::config_map(resolved)),
         data_service: hash::stamp(service::data(resolved)),
-        master_service: hash::stamp(service::master(resolved)),
         replicas_service: hash::stamp(service::replicas(resolved)),
         pods_service: hash::stamp(service::pods(resolved)),
         duke_service: hash::stamp(service::duke(resolved)),
-        data_budget: hash::stamp(budget::data(resolved)),
+        data_budget: hash::stamp(budget::data(resolved, None)),
         duke_budget: hash::stamp(budget::duke(resolved)),
         stateful_set: hash::stamp(stateful_set::stateful_set(resolved)),
         deployment: hash::stamp(deployment::deployment(resolved)),
@@ -103,6 +100,13 @@ fn metadata(resolved: &Resolved, component: Component, name: String) -> ObjectMe
         owner_references: Some(vec![resolved.owner()]),
         ..ObjectMeta::default()
     }
+}
+
+/// The same metadata with what the user asked of the pods that are made from the object.
+fn made_for(mut metadata: ObjectMeta, asked: &str) -> ObjectMeta {
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(label::MADE_FOR.to_owned(), asked.to_owned());
+    metadata
 }
 
 #[cfg(test)]

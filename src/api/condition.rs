@@ -69,6 +69,8 @@ pub enum Reason {
     Scaling,
     /// Pods are being replaced one by one.
     RollingUpdate,
+    /// Pods would be made otherwise by this version of the operator, which waits for the next change.
+    UpdateAvailable,
     /// The group has no master yet and is being given one.
     Seeding,
     /// The Dukes are replacing the master.
@@ -108,6 +110,7 @@ impl Reason {
             Self::PodsStuck => "PodsStuck",
             Self::Scaling => "Scaling",
             Self::RollingUpdate => "RollingUpdate",
+            Self::UpdateAvailable => "UpdateAvailable",
             Self::Seeding => "Seeding",
             Self::FailingOver => "FailingOver",
             Self::NoMaster => "NoMaster",

@@ -24,10 +24,24 @@ pub const RESTART_HASH: &str = "kubernetes.lol/restart-hash";
 /// server takes live, so that one taken out of the spec later can be put back to its default.
 pub const LIVE_DIRECTIVES: &str = "kubernetes.lol/live-directives";
 
+/// Annotation of StatefulSet and Deployment: the hash of what the user asked of these pods when
+/// their template was rendered.
+pub const MADE_FOR: &str = "kubernetes.lol/made-for";
+/// Annotation of StatefulSet and Deployment: their pods' template as it was rendered, which stays in
+/// force until the user asks for something else.
+pub const TEMPLATE: &str = "kubernetes.lol/template";
+/// Annotation of a Pipeline, and then of its pods: when the user asked for their restart. The same
+/// that `kubectl rollout restart` writes.
+pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// Annotation of a disruption budget that allows nothing: why.
+pub const CLOSED_BECAUSE: &str = "kubernetes.lol/closed-because";
+
 /// Label of an EndpointSlice: its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Label of an EndpointSlice: who writes it.
 pub const SLICE_MANAGER: &str = "endpointslice.kubernetes.io/managed-by";
+/// The value of [`SLICE_MANAGER`] of the slices that Kubernetes makes from a Service's selector.
+pub const SLICE_CONTROLLER: &str = "endpointslice-controller.k8s.io";
 
 /// The two halves of a Pipeline.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -11,8 +11,8 @@
 /// `pipeline-<NAME>-<10 characters>`, which may have 63 characters.
 pub const NAME_MAX: usize = 40;
 
-/// Endings a Pipeline's name may not have: `a-master` would own the Service `pipeline-a-master`,
-/// which belongs to Pipeline `a`.
+/// Endings a Pipeline's name may not have: `a-pods` would own the Service `pipeline-a-pods`, which
+/// belongs to Pipeline `a`. No object of ours ends in `-master`, but those of former versions do.
 pub const RESERVED_ENDINGS: [&str; 3] = ["-master", "-replicas", "-pods"];
 
 /// The names of one Pipeline's objects.
@@ -48,12 +48,6 @@ impl Names {
         format!("duke-{}", self.pipeline)
     }
 
-    /// The Service that selects the master by its role label.
-    #[must_use]
-    pub fn master_service(&self) -> String {
-        format!("{}-master", self.data())
-    }
-
     /// The Service that selects the replicas by their role label.
     #[must_use]
     pub fn replicas_service(&self) -> String {
@@ -72,7 +66,7 @@ impl Names {
         format!("{}-users", self.data())
     }
 
-    /// The EndpointSlice that points to the master.
+    /// The EndpointSlice of former versions that points to the master.
     #[must_use]
     pub fn redis_slice(&self) -> String {
         format!("{}-redis", self.data())
@@ -116,7 +110,6 @@ mod tests {
         BTreeSet::from([
             names.data(),
             names.duke(),
-            names.master_service(),
             names.replicas_service(),
             names.pods_service(),
         ])
@@ -125,10 +118,8 @@ mod tests {
     #[test]
     fn only_reserved_endings_make_services_collide() {
         for ending in RESERVED_ENDINGS {
-            assert!(
-                !services("shop").is_disjoint(&services(&format!("shop{ending}"))),
-                "{ending}"
-            );
+            let collides = !services("shop").is_disjoint(&services(&format!("shop{ending}")));
+            assert_eq!(collides, ending != "-master", "{ending}");
         }
         for other in ["shop-redis", "shop-users", "shop-0", "shopmaster", "master"] {
             assert!(services("shop").is_disjoint(&services(other)), "{other}");

@@ -31,6 +31,10 @@ pub struct Resolved {
     pub uid: String,
     /// The generation of the object that was resolved.
     pub generation: Option<i64>,
+    /// What the user asked of its pods.
+    pub asked: Asked,
+    /// When the user asked for a restart of all pods, in the user's spelling.
+    pub restarted_at: Option<String>,
     /// The names of its objects.
     pub names: Names,
     /// The data pods.
@@ -52,6 +56,15 @@ impl Resolved {
             uid: self.uid.clone(),
         }
     }
+}
+
+/// What a user asked of pods, as hashes: a pod template stays in force while they stay the same.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Asked {
+    /// Of the data pods.
+    pub data: String,
+    /// Of the Dukes.
+    pub duke: String,
 }
 
 /// The data pods, resolved.
@@ -109,6 +122,20 @@ impl Data {
     #[must_use]
     pub fn at_start(&self) -> Vec<&Directive> {
         self.custom_of(true).collect()
+    }
+
+    /// Whether a server that is stopped in order finds its data again: it has a volume of its own,
+    /// and writes its data there.
+    #[must_use]
+    pub fn persists(&self) -> bool {
+        let has_volume = matches!(self.storage, Storage::Claim(_));
+        let live = self.live();
+        let value = |name: &str| live.get(name).map(String::as_str);
+        // Unless the spec says otherwise we render save points (`directive::value::OURS`).
+        let snapshots = value("save").is_none_or(|points| !points.is_empty());
+        has_volume
+            && (snapshots
+                || value("appendonly").is_some_and(|value| value.eq_ignore_ascii_case("yes")))
     }
 
     fn custom_of(&self, at_start: bool) -> impl Iterator<Item = &Directive> {

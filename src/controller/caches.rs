@@ -173,6 +173,7 @@ impl Caches {
                     let spec = (
                         meta.uid.clone(),
                         meta.generation,
+                        meta.annotations.clone(),
                         meta.deletion_timestamp.clone(),
                     );
                     if known.insert(reference.clone(), spec.clone()) != Some(spec) {

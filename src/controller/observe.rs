@@ -29,9 +29,10 @@ use crate::{
         duke::{self, DukeReport},
         node::{self, NodeReport},
     },
+    render::service,
 };
 
-pub use pod::{Phase, PodFacts};
+pub use pod::{MainContainer, Phase, PodFacts};
 
 mod pod;
 
@@ -119,6 +120,8 @@ pub struct Observation {
     pub dukes: Vec<DukePod>,
     /// The ordinals whose volumes are older than the Pipeline, and may hold data of an earlier one.
     pub inherited: BTreeSet<u16>,
+    /// Whether Kubernetes' own slices of the Service `pipeline-<NAME>` lead to a master.
+    pub selector_leads: bool,
 }
 
 impl Observation {
@@ -282,7 +285,34 @@ fn read(caches: &Caches, pipeline: &Pipeline) -> Observation {
         data,
         dukes,
         inherited: inherited(caches, pipeline, &namespace, &names),
+        selector_leads: selector_leads(caches, &namespace, &names),
     }
+}
+
+/// Whether the EndpointSlice controller has found a ready pod for the master's port.
+fn selector_leads(caches: &Caches, namespace: &str, names: &Names) -> bool {
+    let service = names.data();
+    let found = caches.slices.select(|slice| {
+        let labels = slice.metadata.labels.as_ref();
+        let is = |key: &str, value: &str| {
+            labels
+                .and_then(|labels| labels.get(key))
+                .map(String::as_str)
+                == Some(value)
+        };
+        slice.metadata.namespace.as_deref() == Some(namespace)
+            && is(label::SERVICE_NAME, &service)
+            && is(label::SLICE_MANAGER, label::SLICE_CONTROLLER)
+    });
+    found.iter().any(|slice| {
+        let mut ports = slice.ports.iter().flatten();
+        let mut endpoints = slice.endpoints.iter().flatten();
+        ports.any(|port| port.name.as_deref() == Some(service::REDIS))
+            && endpoints.any(|endpoint| {
+                let conditions = endpoint.conditions.as_ref();
+                conditions.is_some_and(|conditions| conditions.ready == Some(true))
+            })
+    })
 }
 
 /// Which data pods find a volume that was there before their Pipeline.

@@ -28,15 +28,18 @@ use super::{
 };
 use crate::api::{PipelineStatus, names::Names};
 
+pub mod may_lose;
 pub mod membership;
 pub mod objects;
 pub mod roles;
 pub mod roll;
+pub mod scale;
 pub mod seeding;
 pub mod settings;
 pub mod situation;
 pub mod status;
 pub mod step;
+pub mod template;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +67,8 @@ pub struct Wanted {
     pub resets: BTreeSet<String>,
     /// Sentinel settings for running Dukes.
     pub duke_settings: BTreeMap<String, String>,
+    /// Whether a data pod that is stopped in order finds its data again when it is back.
+    pub persists: bool,
 }
 
 impl Wanted {
@@ -96,6 +101,8 @@ pub struct Moment {
     pub data: u16,
     /// How many Dukes there may be now.
     pub dukes: u32,
+    /// Why no data pod may be evicted now, if so.
+    pub budget_closed: Option<&'static str>,
 }
 
 /// Draws the endpoint slices, with their hashes: all that a switch changes.
@@ -134,14 +141,16 @@ pub fn plan(
     let stateful_set = seen.stateful_set(&wanted.names);
     let deployment = deployment(seen, &wanted.names);
 
-    let data = roll::data_now(&now, stateful_set);
+    let data = scale::data_now(&now);
     let dukes = membership::dukes_now(&now);
     let endpoints = roles::endpoints(&now);
-    let objects = drawing.draw(&Moment {
+    let mut objects = drawing.draw(&Moment {
         endpoints,
         data,
         dukes,
+        budget_closed: may_lose::may_be_evicted(&now).err(),
     });
+    let behind = template::keep(&mut objects, seen);
     let settings = settings::settle(&now, memory);
     let mut changes = objects::changes(objects, seen, memory);
     // The file follows the servers: with a value that they refuse none would start again. A roll
@@ -158,8 +167,9 @@ pub fn plan(
     memory.failures.retain(|id, _| changes.differs(id));
     let surplus = objects::surplus(&changes.wanted, seen);
     let seeding = seeding::seed(&now, memory);
-    let roll = if seeding != Seeding::NotNeeded {
-        Roll::Waiting("the group has no master yet".to_owned())
+    let roll = if matches!(seeding, Seeding::Steps(_)) {
+        // Whoever is being made master is not replaced in the same breath.
+        Roll::Waiting("a master is being chosen".to_owned())
     } else if changes.touches_pods {
         Roll::Waiting("the StatefulSet is being updated".to_owned())
     } else {
@@ -173,6 +183,7 @@ pub fn plan(
         is_settling: !settings.steps.is_empty(),
         failures: &failures,
         deployment,
+        behind: &behind,
     };
     let status = status::status(&now, &decided);
 

@@ -17,7 +17,7 @@ pub use crate::api::resolved::{
 use crate::api::{
     ClaimTemplate, DataSpec, DukeSpec, ExporterSpec, Pipeline, PipelineSpec, StorageSpec,
     directive::{self, DUKE_SETTINGS, Directive},
-    image,
+    image, label,
     names::{NAME_MAX, Names, RESERVED_ENDINGS},
     rule::{DATA_REPLICAS_MAX, DUKE_REPLICAS_MAX, GRACE_PERIOD_MAX},
 };
@@ -99,12 +99,16 @@ pub fn resolve(pipeline: &Pipeline, defaults: &Defaults) -> Result<Resolved, Unr
     };
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     check_name(&name, &mut problems);
+    let annotations = pipeline.metadata.annotations.as_ref();
+    let restarted_at = annotations.and_then(|all| all.get(label::RESTARTED_AT).cloned());
     let resolved = Resolved {
         names: Names::new(&name),
         name,
         namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
         uid: pipeline.metadata.uid.clone().unwrap_or_default(),
         generation: pipeline.metadata.generation,
+        asked: asked::of(&pipeline.spec, restarted_at.as_deref()),
+        restarted_at,
         data: resolve_data(data, &common, &mut problems),
         duke: resolve_duke(duke, &common, defaults, &mut problems),
     };
@@ -428,5 +432,6 @@ fn requests(cpu: &str, memory: &str) -> ResourceRequirements {
     }
 }
 
+mod asked;
 #[cfg(test)]
 mod tests;

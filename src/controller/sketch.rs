@@ -137,6 +137,10 @@ impl Drawing for Sketch {
             objects.deployment.annotations_mut().remove(label::HASH);
             objects.deployment = hash::stamp(objects.deployment);
         }
+        if moment.budget_closed.is_some() {
+            let budget = render::budget::data(&self.resolved, moment.budget_closed);
+            objects.data_budget = hash::stamp(budget);
+        }
         let mut all = list(objects);
         all.extend(self.draw_slices(&moment.endpoints));
         all
@@ -164,10 +168,12 @@ fn draw_slices(
     endpoints: &Endpoints,
 ) -> Vec<Object> {
     let Endpoints {
+        leads_to_master,
         master,
         dukes,
         exporters,
     } = endpoints;
+    let master = leads_to_master.then_some(master.as_ref());
     // A slice's family is fixed when it is made, so it is not made before it is known.
     let any = dukes.iter().chain(exporters).next();
     let Some(family) = family.or_else(|| Some(AddressFamily::of(any?.address))) else {
@@ -177,8 +183,8 @@ fn draw_slices(
         redis,
         duke,
         metrics,
-    } = render::slices(resolved, family, master.as_ref(), dukes, exporters);
-    [Some(redis), Some(duke), metrics]
+    } = render::slices(resolved, family, master, dukes, exporters);
+    [redis, Some(duke), metrics]
         .into_iter()
         .flatten()
         .map(|slice| Object::EndpointSlice(Arc::new(slice)))
@@ -193,7 +199,6 @@ fn list(objects: Objects) -> Vec<Object> {
         data_config,
         duke_config,
         data_service,
-        master_service,
         replicas_service,
         pods_service,
         duke_service,
@@ -211,7 +216,6 @@ fn list(objects: Objects) -> Vec<Object> {
         Object::Deployment(Arc::new(deployment)),
         Object::Service(Arc::new(data_service)),
         Object::Service(Arc::new(duke_service)),
-        Object::Service(Arc::new(master_service)),
         Object::Service(Arc::new(replicas_service)),
         Object::DisruptionBudget(Arc::new(data_budget)),
         Object::DisruptionBudget(Arc::new(duke_budget)),
@@ -242,6 +246,7 @@ fn wanted(resolved: &Resolved, live_before: &str) -> Wanted {
             .iter()
             .map(|(option, value)| ((*option).to_owned(), value.to_string()))
             .collect(),
+        persists: resolved.data.persists(),
     }
 }
 
@@ -259,6 +264,7 @@ fn without_spec(namespace: &str, caches: &Caches, names: Names) -> Wanted {
         live: BTreeMap::new(),
         resets: BTreeSet::new(),
         duke_settings: BTreeMap::new(),
+        persists: false,
     }
 }
 

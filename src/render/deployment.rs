@@ -14,7 +14,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{duke_config, metadata, pod, service, user::Identity};
+use super::{duke_config, made_for, metadata, pod, service, user::Identity};
 use crate::api::{
     DUKE_PORT, DUKE_READY_PORT,
     label::{self, Component},
@@ -42,8 +42,10 @@ pub fn deployment(resolved: &Resolved) -> Deployment {
         ),
         pod::empty_volume("data", EmptyDirVolumeSource::default()),
     ]);
+    let metadata = metadata(resolved, Component::Duke, resolved.names.duke());
+    let annotations = pod::annotations(Component::Duke, resolved.restarted_at.as_deref());
     Deployment {
-        metadata: metadata(resolved, Component::Duke, resolved.names.duke()),
+        metadata: made_for(metadata, &resolved.asked.duke),
         spec: DeploymentSpec {
             replicas: Some(i32::from(duke.replicas)),
             selector: pod::select(&resolved.name, Component::Duke),
@@ -56,7 +58,7 @@ pub fn deployment(resolved: &Resolved) -> Deployment {
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    annotations: Some(pod::annotations(Component::Duke)),
+                    annotations: Some(annotations),
                     labels: Some(label::all(&resolved.name, Component::Duke)),
                     ..ObjectMeta::default()
                 }),

@@ -215,9 +215,14 @@ pub fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
     }
 }
 
-/// The annotations of a pod: which container `kubectl logs` and `kubectl exec` mean.
+/// The annotations of a pod: which container `kubectl logs` and `kubectl exec` mean, and when the
+/// user asked for its restart.
 #[must_use]
-pub fn annotations(component: Component) -> BTreeMap<String, String> {
+pub fn annotations(component: Component, restarted_at: Option<&str>) -> BTreeMap<String, String> {
     let key = "kubectl.kubernetes.io/default-container";
-    BTreeMap::from([(key.to_owned(), component.as_str().to_owned())])
+    let restart = restarted_at.map(|at| (label::RESTARTED_AT.to_owned(), at.to_owned()));
+    [(key.to_owned(), component.as_str().to_owned())]
+        .into_iter()
+        .chain(restart)
+        .collect()
 }

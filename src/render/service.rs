@@ -1,7 +1,11 @@
 //! The Services of a Pipeline.
 //!
-//! `pipeline-<NAME>` has no selector: its endpoints are ours to write, so that they follow the
-//! Dukes' word at once. The others select by labels and need nobody to run.
+//! All of them select pods by labels, so that a pod that dies leaves them while no operator runs.
+//!
+//! `pipeline-<NAME>` selects the master by its role label, and has ports besides that lead to other
+//! pods. The target ports have names: where a selected pod has no port of that name, Kubernetes
+//! leaves this port out of the slices it makes. The ports of the Dukes and the exporters have
+//! targets that no pod has, so that they lead only where our own slices say ([`super::slice`]).
 
 use std::collections::BTreeMap;
 
@@ -24,12 +28,24 @@ pub const DUKE: &str = "duke";
 /// Name of the port of the exporters.
 pub const METRICS: &str = "metrics";
 
+/// The target of the Dukes' port of `pipeline-<NAME>`: a name that no container's port has.
+const NO_POD_DUKE: &str = "no-pod-duke";
+/// The same for the exporters' port: the master's pod has a port `metrics` and would be there twice.
+const NO_POD_METRICS: &str = "no-pod-metrics";
+
 /// The one address of the whole group.
 #[must_use]
 pub fn data(resolved: &Resolved) -> Service {
-    let mut ports = vec![port(REDIS, REDIS_PORT), port(DUKE, DUKE_PORT)];
+    let to = |target: &str, port: ServicePort| ServicePort {
+        target_port: Some(IntOrString::String(target.to_owned())),
+        ..port
+    };
+    let mut ports = vec![
+        to(REDIS, port(REDIS, REDIS_PORT)),
+        to(NO_POD_DUKE, port(DUKE, DUKE_PORT)),
+    ];
     if resolved.data.exporter.is_some() {
-        ports.push(port(METRICS, METRICS_PORT));
+        ports.push(to(NO_POD_METRICS, port(METRICS, METRICS_PORT)));
     }
     service(
         resolved,
@@ -37,24 +53,13 @@ pub fn data(resolved: &Resolved) -> Service {
         resolved.names.data(),
         ServiceSpec {
             ports: Some(ports),
+            selector: Some(label::role_selector(&resolved.name, label::ROLE_MASTER)),
             ..ServiceSpec::default()
         },
     )
 }
 
-/// The master, by its role label.
-#[must_use]
-pub fn master(resolved: &Resolved) -> Service {
-    let selector = label::role_selector(&resolved.name, label::ROLE_MASTER);
-    by_label(
-        resolved,
-        Component::Data,
-        resolved.names.master_service(),
-        selector,
-    )
-}
-
-/// The replicas, by their role label.
+/// The replicas, by their role label. One that is not in sync is not ready, and left out.
 #[must_use]
 pub fn replicas(resolved: &Resolved) -> Service {
     let selector = label::role_selector(&resolved.name, label::ROLE_REPLICA);

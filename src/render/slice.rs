@@ -1,4 +1,8 @@
-//! The endpoint slices of the Service `pipeline-<NAME>`: who is master now, and who else is there.
+//! Our endpoint slices of the Service `pipeline-<NAME>`: the Dukes and the exporters.
+//!
+//! The master is selected by its label, so that a dead one leaves the Service while no operator
+//! runs; see [`super::service`]. A slice of ours that leads to it is rendered only to keep the one of
+//! a former version right until the selector has taken over.
 //!
 //! A pod that is being deleted is left out at once: its address may soon be somebody else's.
 
@@ -89,7 +93,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slices {
     /// Leads to the master.
-    pub redis: EndpointSlice,
+    pub redis: Option<EndpointSlice>,
     /// Leads to the Dukes.
     pub duke: EndpointSlice,
     /// Leads to the exporters of all data pods, when there are exporters.
@@ -99,28 +103,29 @@ pub struct Slices {
 /// Renders the slices for the pods of the moment.
 ///
 /// `family` is that of the Service ([`AddressFamily::of_service`]); pods of another one are left
-/// out. The master is ready because the Dukes say so, whatever the kubelet finds.
+/// out. `master` is the master, if a slice of ours leads to it: it is ready because the Dukes say
+/// so, whatever the kubelet finds.
 #[must_use]
 pub fn slices(
     resolved: &Resolved,
     family: AddressFamily,
-    master: Option<&Endpoint>,
+    master: Option<Option<&Endpoint>>,
     dukes: &[Endpoint],
     data: &[Endpoint],
 ) -> Slices {
     let names = &resolved.names;
-    let master: Vec<Endpoint> = master
-        .map(|pod| Endpoint {
-            ready: true,
-            ..pod.clone()
-        })
-        .into_iter()
-        .collect();
+    let ready = |pod: &Endpoint| Endpoint {
+        ready: true,
+        ..pod.clone()
+    };
     let make = |name: String, port: &str, number: u16, pods: &[Endpoint]| {
         hash::stamp(slice(resolved, family, name, (port, number), pods))
     };
     Slices {
-        redis: make(names.redis_slice(), service::REDIS, REDIS_PORT, &master),
+        redis: master.map(|master| {
+            let pods: Vec<Endpoint> = master.map(ready).into_iter().collect();
+            make(names.redis_slice(), service::REDIS, REDIS_PORT, &pods)
+        }),
         duke: make(names.duke_slice(), service::DUKE, DUKE_PORT, dukes),
         metrics: resolved
             .data

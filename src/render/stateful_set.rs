@@ -17,7 +17,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{metadata, pod, server_config, service, user};
+use super::{made_for, metadata, pod, server_config, service, user};
 use crate::api::{
     DUKE_PORT, METRICS_PORT, REDIS_PORT,
     label::{self, Component},
@@ -46,8 +46,9 @@ pub fn stateful_set(resolved: &Resolved) -> StatefulSet {
             Some(vec![claim_template(claim)]),
         ),
     };
+    let metadata = metadata(resolved, Component::Data, resolved.names.data());
     StatefulSet {
-        metadata: metadata(resolved, Component::Data, resolved.names.data()),
+        metadata: made_for(metadata, &resolved.asked.data),
         spec: StatefulSetSpec {
             persistent_volume_claim_retention_policy: retention,
             pod_management_policy: Some("Parallel".to_owned()),
@@ -99,7 +100,7 @@ fn claim_template(claim: &Claim) -> PersistentVolumeClaim {
 
 fn template(resolved: &Resolved) -> PodTemplateSpec {
     let data = &resolved.data;
-    let mut annotations = pod::annotations(Component::Data);
+    let mut annotations = pod::annotations(Component::Data, resolved.restarted_at.as_deref());
     if let Some(hash) = server_config::restart_hash(data) {
         annotations.insert(label::RESTART_HASH.to_owned(), hash);
     }

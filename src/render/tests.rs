@@ -68,7 +68,6 @@ fn values(objects: &Objects) -> Vec<Value> {
         data_config,
         duke_config,
         data_service,
-        master_service,
         replicas_service,
         pods_service,
         duke_service,
@@ -88,7 +87,6 @@ fn values(objects: &Objects) -> Vec<Value> {
         value(data_config),
         value(duke_config),
         value(data_service),
-        value(master_service),
         value(replicas_service),
         value(pods_service),
         value(duke_service),
@@ -173,7 +171,6 @@ fn objects_have_the_promised_names() {
             "ConfigMap/pipeline-shop",
             "ConfigMap/duke-shop",
             "Service/pipeline-shop",
-            "Service/pipeline-shop-master",
             "Service/pipeline-shop-replicas",
             "Service/pipeline-shop-pods",
             "Service/duke-shop",
@@ -481,7 +478,13 @@ fn slices_lead_to_the_master_the_dukes_and_the_exporters() {
         ready: false,
         ..data[0].clone()
     };
-    let made = slices(&resolved, AddressFamily::V4, Some(&unready), &dukes, &data);
+    let made = slices(
+        &resolved,
+        AddressFamily::V4,
+        Some(Some(&unready)),
+        &dukes,
+        &data,
+    );
     let value = serde_json::to_value(&made.redis).unwrap();
     assert_eq!(value["metadata"]["name"], "pipeline-shop-redis");
     assert_eq!(
@@ -524,7 +527,7 @@ fn a_pod_that_is_being_deleted_is_in_no_slice() {
         terminating: true,
         ..endpoint("pipeline-shop-0", "10.1.0.1")
     };
-    let made = slices(&resolved, AddressFamily::V4, Some(&leaving), &[], &[]);
+    let made = slices(&resolved, AddressFamily::V4, Some(Some(&leaving)), &[], &[]);
     let value = serde_json::to_value(&made.redis).unwrap();
     assert_eq!(
         value["endpoints"],

@@ -173,13 +173,22 @@ fn masters(place: Place, object: &DynamicObject) -> Vec<String> {
             let is_master = role.is_some_and(|role| role == "master");
             is_master.then_some(name).into_iter().collect()
         }
-        Place::Slice if name == "pipeline-demo-redis" => {
+        Place::Slice if leads_to_master(object) => {
             let endpoints = object.data["endpoints"].as_array().into_iter().flatten();
             endpoints
+                .filter(|endpoint| endpoint["conditions"]["ready"] == true)
                 .map(|endpoint| text(&endpoint["targetRef"]["name"]))
                 .collect()
         }
         Place::Slice => Vec::new(),
         Place::Status => vec![text(&object.data["status"]["master"])],
     }
+}
+
+/// Whether a slice is one that Kubernetes makes for the master's port of `pipeline-demo`.
+fn leads_to_master(slice: &DynamicObject) -> bool {
+    let labels = slice.metadata.labels.as_ref();
+    let service = labels.and_then(|labels| labels.get("kubernetes.io/service-name"));
+    let mut ports = slice.data["ports"].as_array().into_iter().flatten();
+    service.is_some_and(|name| name == "pipeline-demo") && ports.any(|port| port["name"] == "redis")
 }

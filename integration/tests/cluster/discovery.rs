@@ -10,7 +10,6 @@ const OBJECTS: &[(&str, &str, &str, &str)] = &[
     ("", "v1", "ConfigMap", "pipeline-demo"),
     ("apps", "v1", "StatefulSet", "pipeline-demo"),
     ("", "v1", "Service", "pipeline-demo"),
-    ("", "v1", "Service", "pipeline-demo-master"),
     ("", "v1", "Service", "pipeline-demo-replicas"),
     ("", "v1", "Service", "pipeline-demo-pods"),
     ("", "v1", "Secret", "pipeline-demo-users"),
@@ -75,7 +74,7 @@ async fn an_empty_spec_becomes_a_group_that_clients_can_use() -> Result<()> {
         // One acknowledgement of each replica: they replicate.
         ensure!(
             scene
-                .ask("pipeline-demo-master", 6379, &["SET", "other", "one"])
+                .ask("pipeline-demo", 6379, &["SET", "other", "one"])
                 .await?
                 == "OK"
         );

@@ -213,7 +213,7 @@ async fn a_missing_object_is_made_again() -> Result<()> {
             "discovery.k8s.io",
             "v1",
             "EndpointSlice",
-            "pipeline-demo-redis",
+            "pipeline-demo-duke",
         ),
     ] {
         let api = scene.kind(group, version, kind).await?;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::api::label;
 
@@ -17,6 +17,17 @@ pub enum Phase {
     Running,
     /// Its node does not tell.
     Unknown,
+}
+
+/// How far the main container of a pod, the data server's or the Duke's, has ever come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MainContainer {
+    /// It was never started: there is nothing in this pod that could be lost with it.
+    NeverRan,
+    /// It ran before and does not run now.
+    Stopped,
+    /// It runs.
+    Running,
 }
 
 /// The facts of one pod.
@@ -44,6 +55,10 @@ pub struct PodFacts {
     pub role: Option<String>,
     /// Why it does not start, if the API server says so.
     pub trouble: Option<String>,
+    /// How far its main container has come.
+    pub main: MainContainer,
+    /// Whether it has a volume of its own, which stays when the pod goes.
+    pub on_volume: bool,
 }
 
 impl PodFacts {
@@ -83,6 +98,12 @@ impl PodFacts {
                 .filter(|condition| condition.status == "False")
                 .and_then(|condition| condition.message.clone())
                 .or_else(|| waiting(pod)),
+            main: main_container(pod, label(label::COMPONENT).as_deref()),
+            on_volume: pod
+                .spec
+                .iter()
+                .flat_map(|spec| spec.volumes.iter().flatten())
+                .any(|volume| volume.persistent_volume_claim.is_some()),
         })
     }
 
@@ -99,6 +120,36 @@ impl PodFacts {
     }
 }
 
+/// The main container bears the name of the pod's component.
+///
+/// A restart in place keeps an emptyDir, so that a pod whose server ran once may hold data for as
+/// long as the pod exists, whatever state its container is in now.
+fn main_container(pod: &Pod, component: Option<&str>) -> MainContainer {
+    let status = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten())
+        .find(|status| Some(status.name.as_str()) == component);
+    match status {
+        Some(status) if is_running(status) => MainContainer::Running,
+        Some(status) if has_ended(status) => MainContainer::Stopped,
+        Some(_) | None => MainContainer::NeverRan,
+    }
+}
+
+fn is_running(status: &ContainerStatus) -> bool {
+    let state = status.state.as_ref();
+    state.is_some_and(|state| state.running.is_some())
+}
+
+fn has_ended(status: &ContainerStatus) -> bool {
+    let state = status.state.as_ref();
+    let before = status.last_state.as_ref();
+    status.restart_count > 0
+        || before.is_some_and(|state| state.terminated.is_some() || state.running.is_some())
+        || state.is_some_and(|state| state.terminated.is_some())
+}
+
 /// Why a container waits, when the kubelet names a lasting reason.
 fn waiting(pod: &Pod) -> Option<String> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
@@ -108,4 +159,60 @@ fn waiting(pod: &Pod) -> Option<String> {
         let lasting = !matches!(reason.as_str(), "ContainerCreating" | "PodInitializing");
         lasting.then(|| format!("container {} waits: {reason}", container.name))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn facts(status: &Value, volumes: &Value) -> PodFacts {
+        let pod = json!({
+            "metadata": { "name": "pipeline-tea-0", "uid": "u", "labels": {
+                "kubernetes.lol/component": "pipeline",
+            } },
+            "spec": { "containers": [], "volumes": volumes },
+            "status": status,
+        });
+        PodFacts::of(&serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    fn container(name: &str, restarts: i32, state: &Value, before: &Value) -> Value {
+        json!({ "containerStatuses": [{
+            "name": name, "image": "x", "imageID": "", "ready": false,
+            "restartCount": restarts, "state": state, "lastState": before,
+        }] })
+    }
+
+    #[test]
+    fn a_server_that_ran_once_may_have_left_data() {
+        let waits = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let ended = json!({ "terminated": { "exitCode": 1 } });
+        let runs = json!({ "running": { "startedAt": "2026-11-28T09:00:00Z" } });
+        let none = json!({});
+        let (never, stopped) = (MainContainer::NeverRan, MainContainer::Stopped);
+        for (status, wanted) in [
+            (none.clone(), never),
+            (container("pipeline", 0, &waits, &none), never),
+            (container("exporter", 3, &waits, &ended), never),
+            (
+                container("pipeline", 0, &runs, &none),
+                MainContainer::Running,
+            ),
+            (container("pipeline", 0, &ended, &none), stopped),
+            (container("pipeline", 0, &waits, &ended), stopped),
+            (container("pipeline", 2, &waits, &none), stopped),
+        ] {
+            assert_eq!(facts(&status, &json!([])).main, wanted, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_a_claim_outlives_its_pod() {
+        let directory = json!([{ "name": "data", "emptyDir": {} }]);
+        assert!(!facts(&json!({}), &directory).on_volume);
+        let claim = json!([{ "name": "data", "persistentVolumeClaim": { "claimName": "c" } }]);
+        assert!(facts(&json!({}), &claim).on_volume);
+    }
 }

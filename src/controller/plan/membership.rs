@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    scale,
     situation::Situation,
     step::{Action, Step},
 };
@@ -169,14 +170,15 @@ fn size(now: &Situation<'_>, known: usize) -> Option<u32> {
     Some(step)
 }
 
-/// The data nodes that may be promoted or followed: all living ones that are to stay, and the
-/// master for as long as the Dukes call it so.
+/// The data nodes that may be promoted or followed: all living ones that are to stay, those that are
+/// to leave as long as they may be needed, and the master for as long as the Dukes call it so.
 fn nodes_of_record(now: &Situation<'_>) -> BTreeSet<SocketAddr> {
     let master = now.agreed.map(|agreed| agreed.address);
+    let end = scale::of_record(now);
     now.seen
         .data
         .iter()
-        .filter(|pod| pod.facts.is_living() && pod.ordinal < now.wanted.data)
+        .filter(|pod| pod.facts.is_living() && pod.ordinal < end)
         .filter_map(crate::controller::observe::DataPod::address)
         .chain(master)
         .collect()

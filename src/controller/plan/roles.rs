@@ -1,5 +1,5 @@
-//! Writes down who is master, for those that ask Kubernetes: who is in the EndpointSlices, and the
-//! role labels of the pods. Pure.
+//! Writes down who is master, for those that ask Kubernetes: the role labels of the pods, by which
+//! Services select the master and the replicas, and who is in our EndpointSlices. Pure.
 //!
 //! A pod whose processes are gone is out of the slices before anything else happens, since its
 //! address may soon be someone else's. While no Duke can be asked, what is on record stays.
@@ -10,14 +10,20 @@ use super::{
 };
 use crate::{
     api::label::{ROLE_MASTER, ROLE_REPLICA},
-    controller::observe::{Answer, DataPod, PodFacts},
+    controller::{
+        object::{Kind, ObjectId},
+        observe::{DataPod, PodFacts},
+    },
     redis::node::Role,
     render::Endpoint,
 };
 
-/// Where the Service `pipeline-<NAME>` leads.
+/// Where our slices of the Service `pipeline-<NAME>` lead.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Endpoints {
+    /// Whether a slice of ours leads to the master: one that was made when the Service had no
+    /// selector is kept right until those that Kubernetes makes from the selector have taken over.
+    pub leads_to_master: bool,
     /// The master, if there is one.
     pub master: Option<Endpoint>,
     /// The Dukes.
@@ -73,7 +79,12 @@ pub fn endpoints(now: &Situation<'_>) -> Endpoints {
         .filter(|pod| !pod.facts.is_over())
         .filter_map(|pod| endpoint(&pod.facts))
         .collect();
+    let slice = ObjectId {
+        kind: Kind::EndpointSlice,
+        name: now.wanted.names.redis_slice(),
+    };
     Endpoints {
+        leads_to_master: now.seen.live.contains_key(&slice) && !now.seen.selector_leads,
         master,
         dukes,
         exporters,
@@ -104,21 +115,14 @@ pub fn label(now: &Situation<'_>) -> Vec<Step> {
         .iter()
         .filter(|pod| !pod.facts.is_over() && pod.facts.uid != master.facts.uid)
         .filter(|pod| pod.facts.role.as_deref() != Some(ROLE_REPLICA))
-        .filter(|pod| pod.facts.role.is_some() || is_known_replica(pod))
+        // The first label is given when the first copy is complete; until then a pod has no role.
+        .filter(|pod| pod.facts.role.is_some() || now.is_in_sync(pod))
         .map(|pod| step(&pod.facts, ROLE_REPLICA, &master.facts.name))
         .collect();
     if master.facts.role.as_deref() != Some(ROLE_MASTER) {
         steps.push(step(&master.facts, ROLE_MASTER, &master.facts.name));
     }
     steps
-}
-
-/// A pod gets its first label when its server has found its place.
-fn is_known_replica(pod: &DataPod) -> bool {
-    match &pod.answer {
-        Answer::Given(report) => report.role != Role::Master && !report.is_blank(),
-        Answer::Missing(_) | Answer::NotAsked => false,
-    }
 }
 
 fn step(facts: &PodFacts, role: &'static str, master: &str) -> Step {

@@ -1,23 +1,21 @@
 //! Replaces data pods of an old revision, one at a time, and moves the master away from a pod that
 //! has to go. Pure.
 //!
-//! Never more than one data pod is down by our hand: the next one is touched only when all others
-//! are there, ready, and in sync. Pods that are no use anyway, because they never became ready in
-//! a revision that is no longer wanted, are replaced at once; without that a bad change could not
-//! be taken back.
+//! Replicas first, then the master is handed over, then the old master's pod; every pod passes the
+//! gate of [`super::may_lose`]. Pods that are down come first: where the gate lets one of them go,
+//! a bad change is taken back by that, also in a group that never had a master.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 
 use super::{
+    may_lose::{may_hand_over, may_lose, rests_on_its_volume},
+    scale,
     situation::Situation,
     step::{Action, Step},
 };
-use crate::controller::{
-    memory::Memory,
-    observe::{DataPod, Phase},
-};
+use crate::controller::{memory::Memory, observe::DataPod};
 
 /// How long a Duke that was asked to move the master is given before it is asked again.
 pub const FAILOVER_PAUSE: Duration = Duration::from_secs(5);
@@ -42,49 +40,50 @@ pub fn roll(now: &Situation<'_>, stateful_set: Option<&StatefulSet>, memory: &Me
     let Some(revision) = stateful_set.and_then(current_revision) else {
         return Roll::Waiting("the StatefulSet is being updated".to_owned());
     };
-    let stale: Vec<&DataPod> = now
+    let mut stale: Vec<&DataPod> = now
         .seen
         .data
         .iter()
         .filter(|pod| pod.facts.revision != revision && !pod.facts.terminating)
         .filter(|pod| pod.ordinal < now.wanted.data)
         .collect();
-    if stale.is_empty() {
+    let master = now.master.map(|master| master.facts.uid.as_str());
+    let is_master = |pod: &DataPod| Some(pod.facts.uid.as_str()) == master;
+    stale.sort_by_key(|pod| (is_master(pod), pod.facts.ready, Reverse(pod.ordinal)));
+    let mut refusal = None;
+    for pod in &stale {
+        match may_replace(now, pod, revision) {
+            Ok(()) => return delete(pod, "it is of an old revision"),
+            Err(why) => refusal = refusal.or(Some((*pod, why))),
+        }
+    }
+    let Some((pod, why)) = refusal else {
         return unfinished(now);
-    }
-    // A pod that is stuck in a revision nobody wants any more holds up everything else.
-    if let Some(stuck) = stale.iter().rev().find(|pod| is_stuck(pod)) {
-        return delete(
-            stuck,
-            "it never became ready, and its revision is no longer wanted",
-        );
-    }
-    if let Some(waiting) = someone_is_down(now) {
-        return Roll::Waiting(waiting);
-    }
-    let master = now.master.map(|pod| pod.facts.uid.as_str());
-    if let Some(next) = stale
-        .iter()
-        .rev()
-        .find(|pod| Some(pod.facts.uid.as_str()) != master)
-    {
-        return delete(next, "it is a replica of an old revision");
-    }
-    let Some(master) = now.master else {
-        return Roll::Waiting("there is no master to hand over from".to_owned());
     };
-    if now.wanted.data == 1 {
-        return delete(
-            master,
-            "it is of an old revision, and there is nobody to hand over to",
-        );
+    match (stale.as_slice(), now.master) {
+        ([last], Some(master)) if is_master(last) && now.wanted.data > 1 => {
+            let why = "only the master's pod is of an old revision";
+            hand_over_if_allowed(now, master, memory, why)
+        }
+        _ => Roll::Waiting(format!("{} is not replaced yet: {why}", pod.facts.name)),
     }
-    hand_over(
-        now,
-        master,
-        memory,
-        "only the master's pod is of an old revision",
-    )
+}
+
+/// Whether a pod may be replaced by one of the wanted revision.
+///
+/// A pod that is down without anybody who has its data shows first whether the revision can start
+/// at all, before the next one is tried.
+fn may_replace(now: &Situation<'_>, pod: &DataPod, revision: &str) -> Result<(), String> {
+    may_lose(now, pod)?;
+    let is_on_trial =
+        |other: &&DataPod| other.facts.revision == revision && other.answer.given().is_none();
+    match now.seen.data.iter().find(is_on_trial) {
+        Some(other) if rests_on_its_volume(pod) => Err(format!(
+            "{} has to show first that the new revision can start",
+            other.facts.name
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The revision that new pods get, once the controller manager has seen the present template.
@@ -100,13 +99,13 @@ fn leave(now: &Situation<'_>, memory: &Memory) -> Option<Roll> {
     if !now.has_brain() || !now.master_answers() {
         return None;
     }
-    let why = if master.facts.terminating {
-        "the master's pod is being deleted"
-    } else if master.ordinal >= now.wanted.data {
-        "the master's pod is to be scaled away"
-    } else {
-        return None;
-    };
+    if !master.facts.terminating {
+        let why = "the master's pod is to be scaled away";
+        let is_extra = master.ordinal >= now.wanted.data;
+        return is_extra.then(|| hand_over_if_allowed(now, master, memory, why));
+    }
+    // This pod goes in any case: any replica that has everything will do.
+    let why = "the master's pod is being deleted";
     let has_successor = now
         .others()
         .any(|pod| pod.ordinal < now.wanted.data && now.is_in_sync(pod));
@@ -116,6 +115,13 @@ fn leave(now: &Situation<'_>, memory: &Memory) -> Option<Roll> {
         )));
     }
     Some(hand_over(now, master, memory, why))
+}
+
+fn hand_over_if_allowed(now: &Situation<'_>, master: &DataPod, memory: &Memory, why: &str) -> Roll {
+    match may_hand_over(now, master) {
+        Ok(()) => hand_over(now, master, memory, why),
+        Err(refusal) => Roll::Waiting(format!("{why}, but {refusal}")),
+    }
 }
 
 /// Asks a Duke to move the master, unless that is already under way.
@@ -150,47 +156,6 @@ fn delete(pod: &DataPod, why: &str) -> Roll {
     Roll::Step(Step::new(action, format!("{}: {why}", facts.name)))
 }
 
-/// Never ready and not serving anybody: deleting it takes nothing down.
-fn is_stuck(pod: &DataPod) -> bool {
-    let serves = pod.answer.given().is_some();
-    !pod.facts.ready
-        && !serves
-        && (pod.facts.phase == Phase::Pending || pod.facts.trouble.is_some())
-}
-
-/// Why no pod may be taken down now, if so.
-fn someone_is_down(now: &Situation<'_>) -> Option<String> {
-    let wanted = usize::from(now.wanted.data);
-    let there = now
-        .seen
-        .data
-        .iter()
-        .filter(|pod| pod.ordinal < now.wanted.data)
-        .count();
-    if there < wanted {
-        return Some(format!("{there} of {wanted} data pods exist"));
-    }
-    if let Some(pod) = now.seen.data.iter().find(|pod| pod.facts.terminating) {
-        return Some(format!("{} is being deleted", pod.facts.name));
-    }
-    if let Some(pod) = now.seen.data.iter().find(|pod| !pod.facts.ready) {
-        let trouble = pod.facts.trouble.as_deref().unwrap_or("it is starting");
-        return Some(format!("{} is not ready: {trouble}", pod.facts.name));
-    }
-    if !now.has_brain() {
-        return Some("too few Dukes remember the group".to_owned());
-    }
-    if now.is_failing_over() || now.master_is_down() {
-        return Some("the Dukes are replacing the master".to_owned());
-    }
-    if !now.master_answers() {
-        return Some("the master does not answer".to_owned());
-    }
-    now.others()
-        .find(|pod| !now.is_in_sync(pod))
-        .map(|pod| format!("{} is not in sync with the master", pod.facts.name))
-}
-
 /// Pods that should not be there, or are on their way out.
 fn unfinished(now: &Situation<'_>) -> Roll {
     let extra = now
@@ -198,29 +163,12 @@ fn unfinished(now: &Situation<'_>) -> Roll {
         .data
         .iter()
         .find(|pod| pod.ordinal >= now.wanted.data);
-    match extra {
-        Some(pod) => Roll::Waiting(format!("{} is being scaled away", pod.facts.name)),
-        None => Roll::Done,
-    }
-}
-
-/// How many data pods the StatefulSet may have for the moment: a pod that is still master is not
-/// scaled away, and neither is anybody before it.
-#[must_use]
-pub fn data_now(now: &Situation<'_>, live: Option<&StatefulSet>) -> u16 {
-    let wanted = now.wanted.data;
-    let Some(present) = live
-        .and_then(|live| live.spec.replicas)
-        .and_then(|replicas| u16::try_from(replicas).ok())
-    else {
-        return wanted;
+    let Some(pod) = extra else {
+        return Roll::Done;
     };
-    if wanted >= present {
-        return wanted;
-    }
-    // On the way down it has to be known who is master.
-    match now.master {
-        Some(master) => wanted.max(master.ordinal.saturating_add(1).min(present)),
-        None => present,
-    }
+    let name = &pod.facts.name;
+    Roll::Waiting(match scale::waits(now) {
+        Some(why) => format!("{name} is not scaled away yet: {why}"),
+        None => format!("{name} is being scaled away"),
+    })
 }

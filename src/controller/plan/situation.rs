@@ -137,6 +137,22 @@ impl<'a> Situation<'a> {
             >= self.majority()
     }
 
+    /// How many of the Dukes that remember the group name the agreed master.
+    #[must_use]
+    pub fn agreeing(&self) -> usize {
+        let agreed = self.agreed.map(|agreed| agreed.address);
+        self.remembering()
+            .filter(|(_, report)| report.master == agreed)
+            .count()
+    }
+
+    /// How many data pods the live StatefulSet is to have.
+    #[must_use]
+    pub fn live_data(&self) -> Option<u16> {
+        let live = self.seen.stateful_set(&self.wanted.names)?;
+        u16::try_from(live.spec.replicas?).ok()
+    }
+
     /// Whether the agreed master's server says that it is master.
     #[must_use]
     pub fn master_answers(&self) -> bool {

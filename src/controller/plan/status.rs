@@ -13,7 +13,7 @@ use crate::{
         condition::{self, ConditionType, Reason, Truth, Verdict},
         label::{self, Component},
     },
-    controller::observe::PodFacts,
+    controller::{object::Kind, observe::PodFacts},
     redis::node::Role,
 };
 
@@ -32,6 +32,8 @@ pub struct Decided<'a> {
     pub failures: &'a [String],
     /// The live Deployment of the Dukes.
     pub deployment: Option<&'a Deployment>,
+    /// The kinds of objects whose pods this version of the operator would make otherwise.
+    pub behind: &'a [Kind],
 }
 
 /// The whole status.
@@ -238,12 +240,7 @@ fn agreement(now: &Situation<'_>) -> Verdict {
         let message = format!("fewer than {majority} of {size} Dukes remember the group");
         return verdict(kind, false, Reason::NoMemory, message);
     }
-    let agreed = now.agreed.map(|agreed| agreed.address);
-    let agreeing = now
-        .remembering()
-        .filter(|(_, report)| report.master == agreed)
-        .count();
-    if agreeing < majority {
+    if now.agreeing() < majority {
         let message = format!("fewer than {majority} of {size} Dukes name the same master");
         return verdict(kind, false, Reason::Disagreement, message);
     }
@@ -357,8 +354,32 @@ fn updated(now: &Situation<'_>, decided: &Decided<'_>) -> Verdict {
             format!("{} is not ready: {trouble}", facts.name),
         );
     }
+    as_wanted(decided.behind)
+}
+
+/// All pods are as wanted, even if this version of the operator would make new ones otherwise.
+fn as_wanted(behind: &[Kind]) -> Verdict {
+    let kind = ConditionType::Updated;
     let message = "all pods are ready, of the wanted revision and number";
-    verdict(kind, true, Reason::AsWanted, message)
+    if behind.is_empty() {
+        return verdict(kind, true, Reason::AsWanted, message);
+    }
+    let of = |kind: &Kind| {
+        if *kind == Kind::Deployment {
+            "the Dukes"
+        } else {
+            "the data pods"
+        }
+    };
+    let pods: Vec<&str> = behind.iter().map(of).collect();
+    let message = format!(
+        "{message}; this version of the operator would make {} otherwise, and does so with the next \
+         change of what the spec says of them, or when the Pipeline's annotation {} is set to the \
+         present time",
+        pods.join(" and "),
+        label::RESTARTED_AT,
+    );
+    verdict(kind, true, Reason::UpdateAvailable, message)
 }
 
 fn waiting_reason(now: &Situation<'_>) -> Reason {

@@ -2,13 +2,16 @@
 
 use crate::api::condition::{self, ConditionType};
 
-use self::scene::{Scene, blank, follower, master};
+use self::scene::{Scene, blank, follower, master, syncing};
 
 mod change;
+mod gate;
 mod membership;
 mod refusal;
+mod scale;
 mod scene;
 mod seeding;
+mod template;
 
 #[test]
 fn a_group_at_rest_needs_nothing() {
@@ -54,6 +57,18 @@ fn a_new_master_is_labelled_after_the_old_one_and_recorded_with_its_epoch() {
         (failover.from.as_str(), failover.to.as_str()),
         ("pipeline-tea-0", "pipeline-tea-1")
     );
+}
+
+#[test]
+fn a_pod_has_no_role_before_its_first_copy_is_complete() {
+    let mut scene = Scene::settled(3, 3);
+    scene.pod(2).facts.role = None;
+    for report in [blank(), syncing(0), follower(1, 100)] {
+        scene.data(2, report);
+        assert_eq!(scene.steps(), [""; 0]);
+    }
+    scene.data(2, follower(0, 100));
+    assert_eq!(scene.steps(), ["LabelPod pipeline-tea-2 replica"]);
 }
 
 #[test]

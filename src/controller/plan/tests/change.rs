@@ -6,7 +6,7 @@ use super::scene::{Scene, blank, data_pod, follower, master};
 use crate::controller::{
     memory::{Setting, Tried},
     observe::Phase,
-    plan::{roll, situation::Situation},
+    plan::roll,
 };
 
 /// All pods are of revision r1, and r2 is wanted.
@@ -112,13 +112,6 @@ fn a_stuck_pod_of_the_wanted_revision_holds_the_others_back() {
 }
 
 #[test]
-fn the_only_pod_is_replaced_without_ado() {
-    let mut scene = Scene::settled(1, 3);
-    scene.live(1, "r2", 3);
-    assert_eq!(scene.steps(), ["DeletePod pipeline-tea-0"]);
-}
-
-#[test]
 fn nothing_is_rolled_before_the_new_template_was_seen() {
     let mut scene = stale();
     let mut live = scene
@@ -137,45 +130,6 @@ fn a_terminating_master_hands_over_while_it_still_can() {
     let mut scene = Scene::settled(3, 3);
     scene.pod(0).facts.terminating = true;
     assert_eq!(scene.steps(), ["FailOver by 10.0.1.1"]);
-}
-
-#[test]
-fn a_master_to_be_scaled_away_hands_over_to_one_that_stays() {
-    let mut scene = Scene::settled(3, 3);
-    scene.data(0, follower(2, 100));
-    scene.data(1, follower(2, 100));
-    scene.data(2, master(100));
-    scene.dukes_know(2, 1, 6);
-    scene.wanted.data = 2;
-    let live = scene.seen.stateful_set(&scene.wanted.names).cloned();
-    let now = Situation::of(&scene.wanted, &scene.seen);
-    assert_eq!(
-        roll::data_now(&now, live.as_ref()),
-        3,
-        "the master's pod is kept until it has handed over"
-    );
-    assert!(scene.steps().contains(&"FailOver by 10.0.1.1".to_owned()));
-
-    scene.data(0, master(100));
-    scene.data(1, follower(0, 100));
-    scene.data(2, follower(0, 100));
-    scene.dukes_know(0, 1, 7);
-    let now = Situation::of(&scene.wanted, &scene.seen);
-    assert_eq!(roll::data_now(&now, live.as_ref()), 2);
-}
-
-#[test]
-fn nobody_is_scaled_away_while_the_master_is_unknown() {
-    let mut scene = Scene::settled(3, 3);
-    for duke in 0..3 {
-        scene.mute_duke(duke);
-    }
-    scene.wanted.data = 1;
-    let live = scene.seen.stateful_set(&scene.wanted.names).cloned();
-    assert_eq!(
-        roll::data_now(&Situation::of(&scene.wanted, &scene.seen), live.as_ref()),
-        3
-    );
 }
 
 #[test]

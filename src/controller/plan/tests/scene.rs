@@ -18,8 +18,8 @@ use crate::{
     api::{PipelineStatus, label, names::Names},
     controller::{
         memory::Memory,
-        object::Object,
-        observe::{Answer, DataPod, DukePod, Observation, Phase, PodFacts},
+        object::{Kind, Object, ObjectId},
+        observe::{Answer, DataPod, DukePod, MainContainer, Observation, Phase, PodFacts},
         plan::{
             Drawing, Moment, Plan, SliceDrawing, Wanted, plan, refuse,
             roles::Endpoints,
@@ -102,6 +102,7 @@ impl Scene {
             live: BTreeMap::new(),
             resets: BTreeSet::new(),
             duke_settings: BTreeMap::new(),
+            persists: false,
         };
         let seen = Observation {
             at: Instant::now(),
@@ -113,6 +114,7 @@ impl Scene {
             data: (0..data).map(data_pod).collect(),
             dukes: (0..dukes).map(duke_pod).collect(),
             inherited: BTreeSet::new(),
+            selector_leads: false,
         };
         let mut scene = Self {
             wanted,
@@ -170,6 +172,35 @@ impl Scene {
     /// Makes a data node unreachable.
     pub(super) fn mute_data(&mut self, ordinal: u16) {
         self.pod(ordinal).answer = Answer::Missing(silence(node(ordinal)));
+    }
+
+    /// Lets a data pod's server end again and again.
+    pub(super) fn crash(&mut self, ordinal: u16) {
+        self.mute_data(ordinal);
+        let facts = &mut self.pod(ordinal).facts;
+        facts.ready = false;
+        facts.main = MainContainer::Stopped;
+        facts.trouble = Some("container pipeline waits: CrashLoopBackOff".to_owned());
+    }
+
+    /// Lets a data pod wait for something before its server was ever started.
+    pub(super) fn strand(&mut self, ordinal: u16) {
+        self.mute_data(ordinal);
+        let facts = &mut self.pod(ordinal).facts;
+        facts.phase = Phase::Pending;
+        facts.ready = false;
+        facts.role = None;
+        facts.main = MainContainer::NeverRan;
+        facts.trouble = Some("container pipeline waits: ImagePullBackOff".to_owned());
+    }
+
+    /// The pods that the plan deletes.
+    pub(super) fn deleted(&mut self) -> Vec<String> {
+        let steps = self.steps();
+        let deleted = steps
+            .iter()
+            .filter_map(|line| line.strip_prefix("DeletePod "));
+        deleted.map(str::to_owned).collect()
     }
 
     /// Makes a Duke unreachable.
@@ -254,6 +285,25 @@ impl Scene {
         objects.insert(drawn.id(), drawn);
         let drawing = Traced(objects.into_values().collect());
         lines(&plan(&self.wanted, &self.seen, &drawing, &mut self.memory))
+    }
+
+    /// Makes the plan with a Deployment of the Dukes that is rendered otherwise now, from the same spec.
+    pub(super) fn plan_newer_duke(&mut self) -> Plan {
+        let id = ObjectId {
+            kind: Kind::Deployment,
+            name: self.wanted.names.duke(),
+        };
+        let Some(Object::Deployment(live)) = self.seen.live.get(&id) else {
+            panic!("there is no Deployment");
+        };
+        let mut newer = live.as_ref().clone();
+        let asked = (label::MADE_FOR.to_owned(), "asked".to_owned());
+        newer.metadata.annotations = Some([asked].into());
+        newer.spec.template.spec.get_or_insert_default().hostname = Some("newer".to_owned());
+        let mut objects = self.seen.live.clone();
+        objects.insert(id, Object::Deployment(Arc::new(newer)));
+        let drawing = Traced(objects.into_values().collect());
+        plan(&self.wanted, &self.seen, &drawing, &mut self.memory)
     }
 
     /// Makes the plan for a spec that was refused.
@@ -392,6 +442,8 @@ fn facts(name: String, ip: IpAddr) -> PodFacts {
         revision: "r1".to_owned(),
         role: None,
         trouble: None,
+        main: MainContainer::Running,
+        on_volume: false,
     }
 }
 
@@ -427,6 +479,15 @@ pub(super) fn loaded(keys: u64) -> NodeReport {
 /// A replica in sync.
 pub(super) fn follower(of: u16, offset: u64) -> NodeReport {
     replica(&node(of).ip().to_string(), 6379, true, offset, 1)
+}
+
+/// A replica whose link is up and whose first copy is under way.
+pub(super) fn syncing(of: u16) -> NodeReport {
+    let mut report = follower(of, 0);
+    if let Role::Replica { syncing, .. } = &mut report.role {
+        *syncing = true;
+    }
+    report
 }
 
 /// A replica whose master is gone.
