@@ -7,8 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-            PodTemplateSpec,
+            Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, Lifecycle, LifecycleHandler,
+            ObjectFieldSelector, PodTemplateSpec, SleepAction,
         },
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -23,8 +23,13 @@ use crate::api::{
 
 /// The user of the Duke image.
 const USER: i64 = 65_532;
+/// How long a Duke goes on answering after it was told to stop, in seconds.
+///
+/// kube-proxy follows the endpoints of a Service once a second: a client that it still leads here must
+/// not find nobody, and wait for an answer that never comes.
+const LINGER: i64 = 3;
 /// How long a Duke may take to stop, in seconds. It has nothing to finish.
-const GRACE_PERIOD: i64 = 5;
+const GRACE_PERIOD: i64 = LINGER + 5;
 
 /// The Deployment of the Dukes.
 #[must_use]
@@ -86,6 +91,14 @@ fn container(resolved: &Resolved) -> Container {
     container.ports = Some(vec![pod::port(service::DUKE, DUKE_PORT)]);
     container.liveness_probe = Some(pod::tcp_probe(DUKE_PORT, 10, 3));
     container.readiness_probe = Some(pod::tcp_probe(DUKE_READY_PORT, 1, 2));
+    container.lifecycle = Some(Lifecycle {
+        pre_stop: Some(LifecycleHandler {
+            // The kubelet's own sleep: there is no shell in the image.
+            sleep: Some(SleepAction { seconds: LINGER }),
+            ..LifecycleHandler::default()
+        }),
+        ..Lifecycle::default()
+    });
     container.volume_mounts = Some(vec![
         pod::mount("config", "/etc/duke", true),
         pod::mount("users", duke_config::USERS_FOLDER, true),

@@ -31,8 +31,10 @@ pub(super) fn of(spec: &PipelineSpec, restarted_at: Option<&str>) -> Asked {
         tolerations,
     } = spec;
     let placement = (hard_anti_affinity, node_affinity, tolerations);
+    // The agent beside a data server is of the Dukes' image.
+    let agent = (&duke.image, duke.image_pull_policy);
     Asked {
-        data: digest(&(of_data(pipeline), placement, restarted_at)),
+        data: digest(&(of_data(pipeline), agent, placement, restarted_at)),
         duke: digest(&(of_dukes(duke), placement, restarted_at)),
     }
 }
@@ -122,6 +124,7 @@ mod tests {
                 false,
                 true,
             ),
+            (json!({ "duke": { "image": "duke:2" } }), true, true),
             (json!({ "hardAntiAffinity": true }), true, true),
         ] {
             let now = asked(spec.clone());
@@ -153,9 +156,9 @@ mod tests {
         assert_eq!(
             all,
             [
-                "d3734c24c016252a",
+                "f3dc08f607b1a427",
                 "6d3c6d0b7d350ea0",
-                "4296481a8e61ed00",
+                "febe17ce0e65ee88",
                 "c560dd372de932e7",
             ]
         );
