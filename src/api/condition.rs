@@ -23,19 +23,22 @@ pub enum ConditionType {
     ConfigApplied,
     /// Every pod is of the present revision and number.
     Updated,
+    /// No node holds more Dukes than the group can lose; `Ready` does not depend on it.
+    Spread,
     /// All of the above.
     Ready,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they build upon each other.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SpecAccepted,
         Self::MasterAvailable,
         Self::DukesAgree,
         Self::ReplicasInSync,
         Self::ConfigApplied,
         Self::Updated,
+        Self::Spread,
         Self::Ready,
     ];
 
@@ -49,6 +52,7 @@ impl ConditionType {
             Self::ReplicasInSync => "ReplicasInSync",
             Self::ConfigApplied => "ConfigApplied",
             Self::Updated => "Updated",
+            Self::Spread => "Spread",
             Self::Ready => "Ready",
         }
     }
@@ -69,6 +73,8 @@ pub enum Reason {
     Scaling,
     /// Pods are being replaced one by one.
     RollingUpdate,
+    /// One node holds a majority of the Dukes while another is free.
+    NodeCrowded,
     /// Pods would be made otherwise by this version of the operator, which waits for the next change.
     UpdateAvailable,
     /// The group has no master yet and is being given one.
@@ -110,6 +116,7 @@ impl Reason {
             Self::PodsStuck => "PodsStuck",
             Self::Scaling => "Scaling",
             Self::RollingUpdate => "RollingUpdate",
+            Self::NodeCrowded => "NodeCrowded",
             Self::UpdateAvailable => "UpdateAvailable",
             Self::Seeding => "Seeding",
             Self::FailingOver => "FailingOver",

@@ -32,6 +32,13 @@ fn may_overlap(step: &Step) -> bool {
     step.action.server().is_some() && !step.action.is_foundation()
 }
 
+/// Whether the steps that build upon one that failed must not be taken.
+fn is_undermined(action: &Action, error: &Error) -> bool {
+    // A former master whose pod is gone has no label any more.
+    let is_gone = matches!(action, Action::LabelPod { .. }) && error.is_stale();
+    action.is_foundation() && !is_gone
+}
+
 fn complain(step: &Step, error: &Error) {
     let name = step.action.name();
     if error.is_stale() {
@@ -86,7 +93,7 @@ impl Hands<'_> {
                     Ok(()) => info!(step = name, why = step.why, "took a step"),
                     Err(error) => {
                         complain(step, &error);
-                        holds &= !step.action.is_foundation();
+                        holds &= !is_undermined(&step.action, &error);
                         errors.push(error);
                     }
                 }
@@ -138,7 +145,12 @@ impl Hands<'_> {
                 uid,
                 resource_version,
             } => self.delete_pod(name, uid, resource_version).await,
-            Action::LabelPod { name, uid, role } => self.label(name, uid, role).await,
+            Action::LabelPod {
+                name,
+                uid,
+                role,
+                deposes: _,
+            } => self.label(name, uid, *role).await,
             Action::RecordSeed {
                 status,
                 resource_version,
@@ -162,7 +174,7 @@ impl Hands<'_> {
         let user = self.credentials.ok_or(Error::NoCredentials { step })?;
         let limit = ANSWER_LIMIT;
         let ordered = match action {
-            Action::FailOver { duke } => duke::fail_over(*duke, user, limit).await,
+            Action::FailOver { duke, from } => duke::hand_over(*duke, user, *from, limit).await,
             Action::Promote { node } => node::promote(*node, user, limit).await,
             Action::SeedDuke { duke, seed } => duke::seed(*duke, user, *seed, limit).await,
             Action::SetDuke {

@@ -37,6 +37,7 @@ pub mod scale;
 pub mod seeding;
 pub mod settings;
 pub mod situation;
+pub mod spread;
 pub mod status;
 pub mod step;
 pub mod template;

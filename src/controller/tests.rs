@@ -15,6 +15,7 @@ use super::{Context, Groups, Key, cache::Cache, caches::Caches, pass, resolve::D
 use crate::{api::Pipeline, metrics::Metrics, redis::listen::Listeners};
 
 mod api;
+mod upgrade;
 
 const PIPELINE: &str = "/apis/kubernetes.lol/v1/namespaces/tea/pipeline/oolong";
 const SECRET: &str = "/api/v1/namespaces/tea/secrets/pipeline-oolong-users";

@@ -1,5 +1,5 @@
-//! Questions and orders to one Duke: `DUKE STATUS`, `MEMBERS`, `NODES`, `SEED`, and Sentinel's
-//! `SET` and `FAILOVER`.
+//! Questions and orders to one Duke: `DUKE STATUS`, `MEMBERS`, `NODES`, `SEED`, `HANDOVER`, and
+//! Sentinel's `SET`.
 //!
 //! Reading is lenient where a newer Duke may say more (unknown keys are skipped) and strict where
 //! a wrong reading could move a master: an address that does not parse is an error.
@@ -197,18 +197,33 @@ pub async fn set(
     order(address, credentials, &command, limit).await
 }
 
-/// Asks a Duke to move the master to a good replica.
+/// Asks a Duke to move the master away from a server. Where another one is master already, nothing
+/// happens.
+///
+/// A Duke of a version that does not know this order is asked for a failover instead.
 ///
 /// # Errors
-/// When it cannot be reached or has no good replica (`NOGOODSLAVE`, `INPROG`).
-pub async fn fail_over(
+/// When it cannot be reached or cannot do it now (`NOGOODSLAVE`, `INPROG`, `NOMAJORITY`).
+pub async fn hand_over(
     address: SocketAddr,
     credentials: &Credentials,
+    from: SocketAddr,
     limit: Duration,
 ) -> Result<(), Error> {
-    let mut command = cmd("SENTINEL");
-    command.arg("FAILOVER").arg(MASTER_NAME);
-    order(address, credentials, &command, limit).await
+    let mut command = cmd("DUKE");
+    let (ip, port) = (from.ip().to_string(), from.port());
+    command.arg("HANDOVER").arg(ip).arg(port);
+    let asked = order(address, credentials, &command, limit).await;
+    let refusal = asked.as_ref().err().and_then(Error::answer);
+    match refusal {
+        Some(text) if text.starts_with("NOTMASTER") => Ok(()),
+        Some(text) if text.contains("unknown subcommand") => {
+            let mut command = cmd("SENTINEL");
+            command.arg("FAILOVER").arg(MASTER_NAME);
+            order(address, credentials, &command, limit).await
+        }
+        Some(_) | None => asked,
+    }
 }
 
 async fn order(
@@ -398,5 +413,63 @@ mod tests {
         assert!(read_status(&status("somewhere")).is_err());
         assert!(read_status(&Value::Nil).is_err());
         assert!(read_status(&Value::Array(vec![bulk("myid")])).is_err());
+    }
+
+    /// A server that says yes to everything but the hand-over; gives what it was asked.
+    async fn asked_to_hand_over(refusal: &'static str) -> (Result<(), Error>, Vec<String>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let duke = listener.local_addr().unwrap();
+        let (asked, mut asking) = tokio::sync::mpsc::unbounded_channel();
+        let server = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut buffer = [0; 1024];
+                while let Ok(count @ 1..) = client.read(&mut buffer).await {
+                    let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+                    let answer = if text.contains("HANDOVER") {
+                        refusal
+                    } else {
+                        "+OK\r\n"
+                    };
+                    asked.send(text).unwrap();
+                    client.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let credentials = Credentials {
+            user: "operator".into(),
+            password: "x".into(),
+        };
+        let from = "10.0.0.1:6379".parse().unwrap();
+        let ended = hand_over(duke, &credentials, from, Duration::from_secs(5)).await;
+        server.abort();
+        let mut words = Vec::new();
+        while let Ok(text) = asking.try_recv() {
+            let orders = ["HANDOVER", "FAILOVER"].into_iter();
+            words.extend(orders.filter(|word| text.contains(word)).map(str::to_owned));
+        }
+        (ended, words)
+    }
+
+    #[tokio::test]
+    async fn a_master_is_moved_by_the_order_that_a_duke_knows() {
+        let (ended, asked) = asked_to_hand_over("+OK\r\n").await;
+        assert_eq!((ended, asked), (Ok(()), vec!["HANDOVER".to_owned()]));
+        let (ended, asked) = asked_to_hand_over("-NOTMASTER 10.0.0.2:6379 is the master\r\n").await;
+        assert_eq!((ended, asked), (Ok(()), vec!["HANDOVER".to_owned()]));
+        let (ended, asked) = asked_to_hand_over("-NOGOODSLAVE none\r\n").await;
+        assert!(
+            ended
+                .unwrap_err()
+                .answer()
+                .unwrap()
+                .starts_with("NOGOODSLAVE")
+        );
+        assert_eq!(asked, ["HANDOVER"]);
+        let former =
+            "-ERR unknown subcommand 'HANDOVER'. Try DUKE MEMBERS, NODES, SEED or STATUS.\r\n";
+        let (ended, asked) = asked_to_hand_over(former).await;
+        assert_eq!(ended, Ok(()));
+        assert_eq!(asked, ["HANDOVER", "FAILOVER"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
 
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::util::intstr::IntOrString};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -443,6 +443,46 @@ fn pods_of_a_kind_avoid_each_other_as_hard_as_told() {
     assert_eq!(terms(json!({ "pipeline": { "affinity": own } })), (1, 0));
     let both = json!({ "pipeline": { "affinity": own, "hardAntiAffinity": true } });
     assert_eq!(terms(both), (2, 0));
+}
+
+/// Kubernetes leaves a port out of its slices when the selected pod has no port of that name.
+#[test]
+fn the_selected_master_is_behind_its_own_port_only() {
+    for (name, pipeline, _) in examples() {
+        let objects = objects(
+            &resolve(&pipeline, &Defaults::default()).unwrap(),
+            &passwords(),
+        );
+        let [data, _] = pods(&objects);
+        let ports = data.containers.iter().flat_map(|one| one.ports.iter());
+        let ports: Vec<_> = ports.flatten().filter_map(|one| one.name.clone()).collect();
+        let service = objects.data_service.spec.as_ref().unwrap();
+        let role = &service.selector.as_ref().unwrap()[label::ROLE];
+        assert_eq!(role, label::ROLE_MASTER, "{name}");
+        for port in service.ports.iter().flatten() {
+            let Some(IntOrString::String(target)) = &port.target_port else {
+                panic!("{name}: {port:?} has no named target");
+            };
+            assert!(
+                target.len() <= 15,
+                "the API server allows no more: {target}"
+            );
+            let is_master = port.name.as_deref() == Some(service::REDIS);
+            assert_eq!(ports.contains(target), is_master, "{name}: {target}");
+        }
+    }
+}
+
+#[test]
+fn a_closed_budget_says_why() {
+    let resolved = resolved(json!({}));
+    let open = serde_json::to_value(budget::data(&resolved, None)).unwrap();
+    assert_eq!(open["spec"]["maxUnavailable"], 1);
+    assert_eq!(open["metadata"]["annotations"], Value::Null);
+    let closed = serde_json::to_value(budget::data(&resolved, Some("a copy is missing"))).unwrap();
+    assert_eq!(closed["spec"]["maxUnavailable"], 0);
+    let why = &closed["metadata"]["annotations"][label::CLOSED_BECAUSE];
+    assert_eq!(why, "a copy is missing");
 }
 
 fn endpoint(pod: &str, address: &str) -> Endpoint {

@@ -170,7 +170,12 @@ impl Hands<'_> {
         Ok(())
     }
 
-    pub(super) async fn label(&self, name: &str, uid: &str, role: &str) -> Result<(), Error> {
+    pub(super) async fn label(
+        &self,
+        name: &str,
+        uid: &str,
+        role: Option<&str>,
+    ) -> Result<(), Error> {
         // The uid makes the server refuse when a new pod has taken the name meanwhile.
         let patch = json!({ "metadata": { "uid": uid, "labels": { (label::ROLE): role } } });
         let parameters = PatchParams {

@@ -31,7 +31,7 @@ pub fn may_lose(now: &Situation<'_>, pod: &DataPod) -> Result<(), String> {
     if rests_on_its_volume(pod) {
         return Ok(());
     }
-    if now.wanted.data == 1 && pod.ordinal == 0 {
+    if now.wanted.data == 1 && now.seen.data.len() == 1 {
         return the_only_one_may_go(now, pod);
     }
     if is_master(now, pod) {

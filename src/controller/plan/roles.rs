@@ -109,6 +109,7 @@ pub fn label(now: &Situation<'_>) -> Vec<Step> {
     let Some(master) = master_pod(now) else {
         return Vec::new();
     };
+    let name = &master.facts.name;
     let mut steps: Vec<Step> = now
         .seen
         .data
@@ -117,22 +118,32 @@ pub fn label(now: &Situation<'_>) -> Vec<Step> {
         .filter(|pod| pod.facts.role.as_deref() != Some(ROLE_REPLICA))
         // The first label is given when the first copy is complete; until then a pod has no role.
         .filter(|pod| pod.facts.role.is_some() || now.is_in_sync(pod))
-        .map(|pod| step(&pod.facts, ROLE_REPLICA, &master.facts.name))
+        .map(|pod| {
+            let why = format!("{name} is master, so {} is {ROLE_REPLICA}", pod.facts.name);
+            step(&pod.facts, Some(ROLE_REPLICA), why)
+        })
         .collect();
-    if master.facts.role.as_deref() != Some(ROLE_MASTER) {
-        steps.push(step(&master.facts, ROLE_MASTER, &master.facts.name));
+    // Nothing that may fail stands between the two labels that clients wait for.
+    steps.sort_by_key(|step| !step.action.is_foundation());
+    let is_labelled = master.facts.role.as_deref() == Some(ROLE_MASTER);
+    if says_otherwise(master) {
+        // A server that was started anew takes no writes and may have no data until it has its role
+        // back, or another one has it.
+        let why = format!("{name} was restarted and is not master yet");
+        steps.extend(is_labelled.then(|| step(&master.facts, None, why)));
+    } else if !is_labelled {
+        let why = format!("{name} is master");
+        steps.push(step(&master.facts, Some(ROLE_MASTER), why));
     }
     steps
 }
 
-fn step(facts: &PodFacts, role: &'static str, master: &str) -> Step {
+fn step(facts: &PodFacts, role: Option<&'static str>, why: String) -> Step {
     let action = Action::LabelPod {
         name: facts.name.clone(),
         uid: facts.uid.clone(),
         role,
+        deposes: facts.role.as_deref() == Some(ROLE_MASTER),
     };
-    Step::new(
-        action,
-        format!("{master} is master, so {} is {role}", facts.name),
-    )
+    Step::new(action, why)
 }

@@ -136,14 +136,15 @@ fn hand_over(now: &Situation<'_>, master: &DataPod, memory: &Memory, why: &str) 
             !pod.facts.terminating && now.agreed.map(|agreed| agreed.address) == report.master
         })
         .find_map(|(pod, _)| Some((pod, pod.address()?)));
-    let Some((pod, duke)) = duke.filter(|_| now.has_brain()) else {
+    let (Some((pod, duke)), Some(from)) = (duke.filter(|_| now.has_brain()), master.address())
+    else {
         return Roll::Waiting("too few Dukes remember the group to hand over".to_owned());
     };
     let why = format!(
         "{why}; {} moves it from {}",
         pod.facts.name, master.facts.name
     );
-    Roll::Step(Step::new(Action::FailOver { duke }, why))
+    Roll::Step(Step::new(Action::FailOver { duke, from }, why))
 }
 
 fn delete(pod: &DataPod, why: &str) -> Roll {

@@ -6,7 +6,7 @@
 
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time};
 
-use super::{roll::Roll, seeding::Seeding, situation::Situation};
+use super::{roll::Roll, seeding::Seeding, situation::Situation, spread};
 use crate::{
     api::{
         LastFailover, Phase, PipelineStatus,
@@ -76,6 +76,7 @@ pub fn status(now: &Situation<'_>, decided: &Decided<'_>) -> PipelineStatus {
         }
     };
     verdicts.push(all);
+    verdicts.push(spread::verdict(now));
     status.phase = Some(phase(&seen.status, &verdicts));
     condition::merge(
         &mut status.conditions,

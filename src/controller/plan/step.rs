@@ -33,19 +33,23 @@ pub enum Action {
         /// Only in this version.
         resource_version: String,
     },
-    /// Ask a Duke to move the master.
+    /// Ask a Duke to move the master away from a data node, if it is the master still.
     FailOver {
         /// The Duke.
         duke: SocketAddr,
+        /// The data node.
+        from: SocketAddr,
     },
-    /// Write a role into a pod's label.
+    /// Write a role into a pod's label, or take the label away.
     LabelPod {
         /// Its name.
         name: String,
         /// Only this very pod.
         uid: String,
-        /// The role.
-        role: &'static str,
+        /// The role, none to take the label away.
+        role: Option<&'static str>,
+        /// Whether it is the label of the former master, which goes before another gets it.
+        deposes: bool,
     },
     /// Make a replica of nothing the master of a group without one.
     Promote {
@@ -131,7 +135,7 @@ impl Action {
     #[must_use]
     pub fn server(&self) -> Option<SocketAddr> {
         match self {
-            Self::FailOver { duke }
+            Self::FailOver { duke, .. }
             | Self::SeedDuke { duke, .. }
             | Self::SetDuke { duke, .. }
             | Self::TellMembers { duke, .. }
@@ -148,17 +152,18 @@ impl Action {
 
     /// Whether later steps of the same pass must not be taken when this one failed.
     ///
-    /// The steps of a seeding build upon each other. All others stand alone: an unreachable Duke
-    /// must not keep a pod from its label.
+    /// The steps of a seeding build upon each other, and nobody is labelled master before the former
+    /// one has lost that label. All others stand alone: an unreachable Duke must not keep a pod from
+    /// its label.
     #[must_use]
     pub fn is_foundation(&self) -> bool {
         match self {
             Self::CreateSecret(_) | Self::Promote { .. } | Self::RecordSeed { .. } => true,
+            Self::LabelPod { deposes, .. } => *deposes,
             Self::Apply(_)
             | Self::DeleteObject { .. }
             | Self::DeletePod { .. }
             | Self::FailOver { .. }
-            | Self::LabelPod { .. }
             | Self::SeedDuke { .. }
             | Self::SetDuke { .. }
             | Self::SetNode { .. }

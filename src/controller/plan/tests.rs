@@ -11,6 +11,7 @@ mod refusal;
 mod scale;
 mod scene;
 mod seeding;
+mod spread;
 mod template;
 
 #[test]
@@ -69,6 +70,43 @@ fn a_pod_has_no_role_before_its_first_copy_is_complete() {
     }
     scene.data(2, follower(0, 100));
     assert_eq!(scene.steps(), ["LabelPod pipeline-tea-2 replica"]);
+}
+
+#[test]
+fn a_master_that_was_started_anew_is_not_labelled_until_it_has_its_role_back() {
+    let mut scene = Scene::settled(3, 3);
+    scene.data(0, blank());
+    assert_eq!(scene.steps(), ["LabelPod pipeline-tea-0 nothing"]);
+    scene.pod(0).facts.role = None;
+    assert_eq!(scene.steps(), [""; 0]);
+    scene.data(0, master(100));
+    assert_eq!(scene.steps(), ["LabelPod pipeline-tea-0 master"]);
+}
+
+/// Two masters are never shown, also when the API server refuses one of the labels.
+#[test]
+fn no_pod_is_labelled_master_before_the_former_one_has_lost_the_label() {
+    let mut scene = Scene::settled(3, 3);
+    scene.pod(1).facts.role = None;
+    scene.data(0, follower(2, 100));
+    scene.data(1, follower(2, 100));
+    scene.data(2, master(100));
+    scene.dukes_know(2, 1, 7);
+    let plan = scene.plan();
+    assert_eq!(
+        scene::lines(&plan),
+        [
+            "LabelPod pipeline-tea-0 replica",
+            "LabelPod pipeline-tea-1 replica",
+            "LabelPod pipeline-tea-2 master"
+        ]
+    );
+    let founds: Vec<bool> = plan
+        .steps
+        .iter()
+        .map(|step| step.action.is_foundation())
+        .collect();
+    assert_eq!(founds, [true, false, false]);
 }
 
 #[test]

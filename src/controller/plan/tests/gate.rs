@@ -149,6 +149,14 @@ fn the_only_pod_is_replaced_if_its_data_stays_or_there_is_none() {
     assert_eq!(scene.deleted(), [""; 0]);
 }
 
+#[test]
+fn the_last_one_is_not_replaced_before_the_others_have_been_scaled_away() {
+    let mut scene = stale(3);
+    scene.wanted.data = 1;
+    scene.wanted.persists = true;
+    assert_eq!(scene.deleted(), [""; 0]);
+}
+
 /// A pod that is not of use to anybody is the first to be replaced, and the gate is no obstacle.
 #[test]
 fn a_broken_pod_is_replaced_before_those_that_serve() {

@@ -336,10 +336,10 @@ fn line(step: &Step) -> String {
         Action::Apply(object) | Action::CreateSecret(object) => format!("{name} {}", object.id()),
         Action::DeleteObject { id, .. } => format!("{name} {id}"),
         Action::DeletePod { name: pod, .. } => format!("{name} {pod}"),
-        Action::FailOver { duke } => format!("{name} by {}", duke.ip()),
+        Action::FailOver { duke, .. } => format!("{name} by {}", duke.ip()),
         Action::LabelPod {
             name: pod, role, ..
-        } => format!("{name} {pod} {role}"),
+        } => format!("{name} {pod} {}", role.unwrap_or("nothing")),
         Action::Promote { node } => format!("{name} {}", node.ip()),
         Action::RecordSeed { status, .. } => format!(
             "{name} {} generation {} epoch {}",
