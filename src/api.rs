@@ -47,5 +47,7 @@ pub const REDIS_PORT: u16 = 6379;
 pub const DUKE_PORT: u16 = 26379;
 /// The port on which a Duke listens only while it has memory of its group.
 pub const DUKE_READY_PORT: u16 = 26380;
+/// The port on which the agent beside a data server answers the kubelet.
+pub const AGENT_PORT: u16 = 26381;
 /// The port of the metrics exporter.
 pub const METRICS_PORT: u16 = 9121;

@@ -16,6 +16,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+pub mod agent;
 pub mod budget;
 pub mod deployment;
 pub mod duke_config;

@@ -6,7 +6,7 @@
 pub const REDIS: &str = "docker.io/library/redis:7.0";
 /// The metrics exporter beside a data server.
 pub const EXPORTER: &str = "docker.io/oliver006/redis_exporter:v1.45.0";
-/// The image that holds `/pipeline-operator` and `/duke`.
+/// The image that holds `/pipeline-operator`, `/duke` and `/duke-agent`.
 pub const OPERATOR: &str = "docker.io/pipelineoperator/pipelineoperator:0.1.0";
 /// The Dukes; the operator's environment variable [`DUKE_VARIABLE`] overrides it.
 pub const DUKE: &str = OPERATOR;

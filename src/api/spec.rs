@@ -111,7 +111,8 @@ pub struct DataSpec {
     pub exporter: Option<ExporterSpec>,
 
     /// A ConfigMap of this namespace whose key `shutdown.sh` is run with `/bin/sh` before a server
-    /// is stopped.
+    /// is stopped. The master is handed over meanwhile; a script that ends before that is done lets
+    /// the server be stopped as a master.
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_config_map: Option<String>,
@@ -170,7 +171,7 @@ pub struct DukeSpec {
     #[x_kube(validation = rule::duke_replicas())]
     pub replicas: i32,
 
-    /// The image with `/duke` in it; the operator's own unless given.
+    /// The image with `/duke` and `/duke-agent` in it; the operator's own unless given.
     #[schemars(length(min = 1, max = 512))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

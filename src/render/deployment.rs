@@ -7,8 +7,8 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, Lifecycle, LifecycleHandler,
-            ObjectFieldSelector, PodTemplateSpec, SleepAction,
+            Container, EmptyDirVolumeSource, Lifecycle, LifecycleHandler, PodTemplateSpec,
+            SleepAction,
         },
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -43,7 +43,13 @@ pub fn deployment(resolved: &Resolved) -> Deployment {
         pod::secret_volume(
             "users",
             resolved.names.users_secret(),
-            &[Identity::Duke, Identity::Operator, Identity::Peer].map(Identity::key),
+            &[
+                Identity::Duke,
+                Identity::Operator,
+                Identity::Peer,
+                Identity::Agent,
+            ]
+            .map(Identity::key),
         ),
         pod::empty_volume("data", EmptyDirVolumeSource::default()),
     ]);
@@ -77,17 +83,7 @@ pub fn deployment(resolved: &Resolved) -> Deployment {
 
 fn container(resolved: &Resolved) -> Container {
     let mut container = pod::container(Component::Duke.as_str(), &resolved.duke.container);
-    container.env = Some(vec![EnvVar {
-        name: "POD_IP".to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                field_path: "status.podIP".to_owned(),
-                ..ObjectFieldSelector::default()
-            }),
-            ..EnvVarSource::default()
-        }),
-    }]);
+    container.env = Some(vec![pod::own_address()]);
     container.ports = Some(vec![pod::port(service::DUKE, DUKE_PORT)]);
     container.liveness_probe = Some(pod::tcp_probe(DUKE_PORT, 10, 3));
     container.readiness_probe = Some(pod::tcp_probe(DUKE_READY_PORT, 1, 2));

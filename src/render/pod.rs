@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort,
-        EmptyDirVolumeSource, KeyToPath, PodAffinityTerm, PodAntiAffinity, PodSecurityContext,
-        PodSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext, TCPSocketAction,
-        TopologySpreadConstraint, Volume, VolumeMount, WeightedPodAffinityTerm,
+        EmptyDirVolumeSource, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector,
+        PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, Probe, SeccompProfile,
+        SecretVolumeSource, SecurityContext, TCPSocketAction, TopologySpreadConstraint, Volume,
+        VolumeMount, WeightedPodAffinityTerm,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
@@ -132,6 +133,22 @@ pub fn container(name: &str, resolved: &resolved::Container) -> Container {
             ..SecurityContext::default()
         }),
         ..Container::default()
+    }
+}
+
+/// The environment variable `POD_IP`, for a program that has to tell others its address.
+#[must_use]
+pub fn own_address() -> EnvVar {
+    EnvVar {
+        name: "POD_IP".to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "status.podIP".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
     }
 }
 

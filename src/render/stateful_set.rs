@@ -17,7 +17,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{made_for, metadata, pod, server_config, service, user};
+use super::{agent, made_for, metadata, pod, server_config, service, user};
 use crate::api::{
     DUKE_PORT, METRICS_PORT, REDIS_PORT,
     label::{self, Component},
@@ -109,6 +109,7 @@ fn template(resolved: &Resolved) -> PodTemplateSpec {
     if let Some(wanted) = &data.exporter {
         spec.containers.push(exporter(wanted));
     }
+    spec.containers.push(agent::container(resolved));
     spec.termination_grace_period_seconds = Some(data.grace_period);
     spec.volumes = Some(volumes(resolved));
     PodTemplateSpec {
@@ -130,9 +131,13 @@ fn server(resolved: &Resolved) -> Container {
     let mut container = pod::container(Component::Data.as_str(), &data.container);
     container.ports = Some(vec![pod::port(service::REDIS, REDIS_PORT)]);
     // A server listens while it loads its data: opening a connection tells that the process lives,
-    // and never more than that.
+    // and never more than that. The rest is for the agent to say.
     container.liveness_probe = Some(pod::tcp_probe(REDIS_PORT, 10, 6));
-    container.readiness_probe = Some(pod::tcp_probe(REDIS_PORT, 1, 5));
+    container.readiness_probe = Some(agent::readiness());
+    container.lifecycle = Some(Lifecycle {
+        pre_stop: Some(agent::before_stop()),
+        ..Lifecycle::default()
+    });
     let mut mounts = vec![
         pod::mount("config", "/etc/pipeline", true),
         pod::mount("users", server_config::USERS_FOLDER, true),
@@ -141,6 +146,7 @@ fn server(resolved: &Resolved) -> Container {
     if data.shutdown.is_some() {
         mounts.push(pod::mount("shutdown", SHUTDOWN_FOLDER, true));
         container.env = Some(shutdown_variables(resolved));
+        // The agent hands the master over meanwhile; the script may be over before that is.
         container.lifecycle = Some(Lifecycle {
             pre_stop: Some(LifecycleHandler {
                 exec: Some(ExecAction {
@@ -169,7 +175,8 @@ fn shutdown_variables(resolved: &Resolved) -> Vec<EnvVar> {
     .to_vec()
 }
 
-/// The exporter. Its readiness is none of the data's: only a liveness probe restarts it.
+/// The exporter. It has no readiness probe, so that a broken exporter never takes a data pod out of
+/// Services.
 fn exporter(exporter: &Exporter) -> Container {
     let mut container = pod::container(EXPORTER, &exporter.container);
     container.env = Some(vec![
@@ -215,6 +222,7 @@ fn volumes(resolved: &Resolved) -> Vec<Volume> {
             &[user::USERS_ACL, user::REPLICATION_CONF],
         ),
     ];
+    volumes.push(agent::volume(resolved));
     if let Storage::EmptyDir(source) = &data.storage {
         volumes.push(pod::empty_volume("data", source.clone()));
     }

@@ -388,12 +388,54 @@ fn an_exporter_switched_off_leaves_no_trace() {
     let probes = |objects: &Objects| {
         pods(objects)[0]
             .containers
-            .get(1)
+            .iter()
+            .find(|container| container.name == stateful_set::EXPORTER)
             .map(|container| container.liveness_probe.is_some())
     };
     assert_eq!(probes(&on), Some(true));
     let bare = json!({ "pipeline": { "exporter": { "enabled": true, "disableProbes": true } } });
     assert_eq!(probes(&render(bare)), Some(false));
+}
+
+#[test]
+fn a_data_pod_sees_no_password_but_what_its_containers_need() {
+    let objects = render(json!({ "pipeline": { "exporter": { "enabled": true } } }));
+    let [data, _] = pods(&objects);
+    let mut seen: Vec<(String, Vec<String>)> = Vec::new();
+    for container in &data.containers {
+        let mounts = container.volume_mounts.iter().flatten();
+        let keys = mounts.flat_map(|mount| {
+            let volume = data.volumes.iter().flatten().find(|v| v.name == mount.name);
+            let items = volume.and_then(|volume| volume.secret.as_ref()?.items.clone());
+            items.into_iter().flatten().map(|item| item.key)
+        });
+        seen.push((container.name.clone(), keys.collect()));
+    }
+    let named = |name: &str, keys: &[&str]| {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        (name.to_owned(), keys)
+    };
+    assert_eq!(
+        seen,
+        [
+            named("pipeline", &[user::USERS_ACL, user::REPLICATION_CONF]),
+            named("exporter", &[user::EXPORTER_JSON]),
+            named("agent", &["agent"]),
+        ]
+    );
+}
+
+#[test]
+fn a_script_of_the_users_takes_the_place_of_the_agents_word() {
+    let hook = |spec: Value| {
+        let objects = render(spec);
+        let server = &pods(&objects)[0].containers[0];
+        let hook = server.lifecycle.clone().unwrap().pre_stop.unwrap();
+        (hook.http_get.is_some(), hook.exec.is_some())
+    };
+    assert_eq!(hook(json!({})), (true, false));
+    let script = json!({ "pipeline": { "shutdownConfigMap": "careful" } });
+    assert_eq!(hook(script), (false, true));
 }
 
 #[test]

@@ -37,16 +37,19 @@ pub enum Identity {
     Exporter,
     /// A Duke, at other Dukes.
     Peer,
+    /// The agent beside a data server, at that server and at Dukes.
+    Agent,
 }
 
 impl Identity {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Duke,
         Self::Replica,
         Self::Operator,
         Self::Exporter,
         Self::Peer,
+        Self::Agent,
     ];
 
     /// The key of the Secret that holds the password; also the name of the servers' user.
@@ -58,6 +61,7 @@ impl Identity {
             Self::Operator => "operator",
             Self::Exporter => "exporter",
             Self::Peer => "peer",
+            Self::Agent => "agent",
         }
     }
 }
@@ -123,6 +127,9 @@ const OPERATOR_RIGHTS: &str = "+ping +info +role +config|get +config|set +replic
 const EXPORTER_RIGHTS: &str = "+ping +info +config|get +client|list +client|setname +slowlog|get \
      +slowlog|len +latency|latest +latency|histogram";
 
+/// The rights of the agent: seeing whether its server is there, and who it is.
+const AGENT_RIGHTS: &str = "+ping +role";
+
 /// The servers' users as an ACL file.
 #[must_use]
 pub fn users_acl(passwords: &Passwords) -> String {
@@ -134,6 +141,7 @@ pub fn users_acl(passwords: &Passwords) -> String {
         (Identity::Replica, REPLICA_RIGHTS),
         (Identity::Operator, OPERATOR_RIGHTS),
         (Identity::Exporter, EXPORTER_RIGHTS),
+        (Identity::Agent, AGENT_RIGHTS),
     ] {
         let hash = hex(&Sha256::digest(passwords.of(identity).as_bytes()));
         let user = identity.key();
@@ -247,7 +255,7 @@ mod tests {
     fn servers_get_hashes_only() {
         let passwords = Passwords::complete(None, &random(3));
         let text = users_acl(&passwords);
-        assert_eq!(text.lines().count(), 5);
+        assert_eq!(text.lines().count(), 6);
         for identity in Identity::ALL {
             assert!(!text.contains(passwords.of(identity)), "{identity:?}");
         }

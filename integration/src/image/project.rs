@@ -1,4 +1,4 @@
-//! The project's own image: nothing but `/pipeline-operator` and `/duke`, both static.
+//! The project's own image: nothing but `/pipeline-operator`, `/duke` and `/duke-agent`, all static.
 //!
 //! Builds them with cargo in a target folder of their own, so that builds for development are not disturbed.
 
@@ -19,7 +19,7 @@ use crate::{place, process, progress};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The build profile, named in the workspace's `Cargo.toml`.
 const PROFILE: &str = "testbed";
-const PROGRAMS: &[&str] = &["pipeline-operator", "duke"];
+const PROGRAMS: &[&str] = &["pipeline-operator", "duke", "duke-agent"];
 
 /// Builds the programs as they are in the source tree now, and makes the image.
 ///
@@ -73,7 +73,11 @@ pub async fn programs() -> Result<PathBuf> {
     for program in PROGRAMS {
         command.args(["--package", program]);
     }
-    progress::step("building the operator and Duke", process::run(&mut command)).await?;
+    progress::step(
+        "building the operator, Duke and the agent",
+        process::run(&mut command),
+    )
+    .await?;
     Ok(target.join(TARGET).join(PROFILE))
 }
 
