@@ -17,6 +17,11 @@ use super::{Connection, Credentials, Error};
 /// The name under which clients know the group's master.
 pub const MASTER_NAME: &str = "mymaster";
 
+/// Where a member's row says why the Duke's login is refused there. Older Dukes' rows end before.
+const MEMBER_REFUSAL: usize = 5;
+/// Where a node's row says it.
+const NODE_REFUSAL: usize = 9;
+
 /// A Duke as the whole group names it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Member {
@@ -39,6 +44,9 @@ pub struct KnownNode {
     pub master_host: String,
     /// The port it follows, 0 if none.
     pub master_port: u16,
+    /// Why the Duke's login is refused there, in the server's words; empty if it is not, or if the Duke
+    /// is too old to say.
+    pub refusal: String,
 }
 
 impl KnownNode {
@@ -77,6 +85,11 @@ pub struct DukeReport {
     pub members: Vec<Member>,
     /// The data nodes it was told of.
     pub nodes: Vec<KnownNode>,
+    /// Why there is no master or no promotion now; empty if there is nothing to say, or if the Duke is too
+    /// old to say.
+    pub reason: String,
+    /// Members, by their run ids, where its login is refused, and in which words.
+    pub refused_by: BTreeMap<String, String>,
     /// Sentinel settings as it has them (`down-after-milliseconds`, …).
     pub settings: BTreeMap<String, String>,
 }
@@ -267,6 +280,7 @@ fn read_status(answer: &Value) -> Result<DukeReport, String> {
     .map(|key| Ok((key.to_owned(), word(key)?)))
     .collect::<Result<_, String>>()?;
     let small = |key: &str| number(key).map(|n| u32::try_from(n).unwrap_or(0));
+    let members = rows(fields.get("members").copied())?;
     Ok(DukeReport {
         id: word("myid")?,
         memory: word("memory")? == "yes",
@@ -278,10 +292,12 @@ fn read_status(answer: &Value) -> Result<DukeReport, String> {
         failover_state: word("failover-state")?,
         size: small("size")?,
         quorum: small("quorum")?,
-        members: rows(fields.get("members").copied())?
+        members: members
             .iter()
             .map(|row| read_member(row))
             .collect::<Result<_, _>>()?,
+        reason: word("reason")?,
+        refused_by: members.iter().filter_map(|row| refusal(row)).collect(),
         nodes: rows(fields.get("nodes").copied())?
             .iter()
             .map(|row| read_node(row))
@@ -300,6 +316,12 @@ fn read_member(row: &[String]) -> Result<Member, String> {
     })
 }
 
+/// A member's id and why it refuses the Duke's login, if it does and the Duke says so.
+fn refusal(row: &[String]) -> Option<(String, String)> {
+    let (id, refusal) = (row.first()?, row.get(MEMBER_REFUSAL)?);
+    (!refusal.is_empty()).then(|| (id.clone(), refusal.clone()))
+}
+
 fn read_node(row: &[String]) -> Result<KnownNode, String> {
     let [ip, port, state, role, master_host, master_port, ..] = row else {
         return Err("a node row is too short".to_owned());
@@ -310,6 +332,7 @@ fn read_node(row: &[String]) -> Result<KnownNode, String> {
         role: role.clone(),
         master_host: master_host.clone(),
         master_port: master_port.parse().unwrap_or(0),
+        refusal: row.get(NODE_REFUSAL).cloned().unwrap_or_default(),
     })
 }
 
@@ -384,6 +407,35 @@ mod tests {
             row(&["10.0.0.3", "6379", "down", "master", "", "0", "", "0", ""]),
         ]));
         Value::Array(items)
+    }
+
+    #[test]
+    fn why_there_is_no_master_and_who_refuses_is_read_where_it_is_said() {
+        let silent = read_status(&status("10.0.0.9")).unwrap();
+        assert_eq!((silent.reason.as_str(), silent.refused_by.len()), ("", 0));
+        assert_eq!(
+            silent.nodes[0].refusal, "",
+            "an older Duke's row ends before"
+        );
+        let refusal = "WRONGPASS invalid username-password pair";
+        let items = vec![
+            bulk("reason"),
+            bulk("no node is fit"),
+            bulk("members"),
+            Value::Array(vec![
+                row(&["a1", "10.0.1.1", "26379", "self", "yes", ""]),
+                row(&["b2", "10.0.1.2", "26379", "down", "unknown", refusal]),
+            ]),
+            bulk("nodes"),
+            Value::Array(vec![row(&[
+                "10.0.0.1", "6379", "down", "unknown", "", "0", "", "0", "", refusal,
+            ])]),
+        ];
+        let report = read_status(&Value::Array(items)).unwrap();
+        assert_eq!(report.reason, "no node is fit");
+        let refused_by: Vec<_> = report.refused_by.into_iter().collect();
+        assert_eq!(refused_by, [("b2".to_owned(), refusal.to_owned())]);
+        assert_eq!(report.nodes[0].refusal, refusal);
     }
 
     #[test]

@@ -6,11 +6,14 @@ pub mod config;
 mod directory;
 pub(crate) mod durable;
 mod election;
+mod epoch;
 mod event;
 mod failover;
 mod liveness;
+mod login;
 mod member;
 mod node;
+mod reason;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -57,7 +60,7 @@ const PING_PERIOD_MAX: Duration = Duration::from_millis(250);
 /// How late this Duke may be before it doubts its own clock rather than others' silence. Sentinel:
 /// TILT, which stands still for half a minute instead.
 const STALL: Duration = Duration::from_millis(100);
-/// The shortest.
+/// The shortest pause between two PINGs.
 const PING_PERIOD_MIN: Duration = Duration::from_millis(10);
 
 /// Whose connection it is.
@@ -95,10 +98,14 @@ pub(crate) struct Closed {
     pub(crate) former_lineage: Option<Lineage>,
     /// Who named the present ones.
     pub(crate) lineage_told: Told,
+    /// How long after the beginning of time the replica that named them had last heard the master.
+    pub(crate) lineage_heard: Duration,
     /// Masters of earlier epochs that have not yet been seen following the present one.
     pub(crate) formers: BTreeSet<SocketAddr>,
     /// Whether enough Dukes find the master down.
     pub(crate) agreed_down: bool,
+    /// The newest state could not be written when that was tried last.
+    pub(crate) disk_fails: bool,
     /// Of this Duke's questions to the others while it has no memory.
     pub(crate) nonce: u64,
     owners: BTreeMap<LinkId, Owner>,
@@ -147,8 +154,10 @@ impl Closed {
             lineage: None,
             former_lineage: None,
             lineage_told: Told::Former,
+            lineage_heard: Duration::ZERO,
             formers: BTreeSet::new(),
             agreed_down: false,
+            disk_fails: false,
             nonce,
             owners: BTreeMap::new(),
             rng,
@@ -188,20 +197,22 @@ impl Closed {
             }
             Input::LinkDown { link, error } => self.link_down(link, error),
             Input::LinkUp { link } => self.link_up(link),
-            Input::Persisted { sequence } => self.outbox.acknowledge(sequence),
+            Input::Persisted { sequence } => {
+                self.disk_fails = false;
+                self.outbox.acknowledge(sequence);
+            }
+            Input::PersistFailed { .. } => self.persist_failed(),
             Input::Replied {
                 link,
                 request,
                 reply,
             } => self.replied(link, request, &reply),
-            // A closed group runs no scripts, looks up no names, listens to no channels; a state that
-            // could not be written is tried again, and what depends on it waits.
+            // A closed group runs no scripts, looks up no names, listens to no channels.
             Input::Checked { .. }
             | Input::FileRead { .. }
             | Input::FileWritten { .. }
             | Input::LinkLocal { .. }
             | Input::Measured { .. }
-            | Input::PersistFailed { .. }
             | Input::Published { .. }
             // However long clients say nothing, they may stay: the kernel finds out who is gone.
             | Input::Quiet { .. }
@@ -238,12 +249,12 @@ impl Closed {
     fn next_due(&self) -> Option<Time> {
         let nodes = self.nodes.values().flat_map(|node| {
             let silence = self.silence(node.wire.silent_since(), node.down);
-            let next_info = node.wire.up().map(|_| node.next_info);
+            let next_info = node.wire.reached().map(|_| node.next_info);
             [wire_deadline(&node.wire), silence, next_info]
         });
         let peers = self.peers.values().flat_map(|peer| {
             let silence = self.silence(peer.wire.silent_since(), peer.down);
-            let up = peer.wire.up().is_some();
+            let up = peer.wire.reached().is_some();
             let hello = (up && self.durable.memory).then_some(peer.next_hello);
             let opinion = (up && self.wants_opinions()).then_some(peer.next_opinion);
             let recovery = (up && !self.durable.memory).then_some(peer.next_recovery);
@@ -336,6 +347,11 @@ impl Closed {
             .persist(self.durable.print(&self.settings.group))
     }
 
+    /// Whether everything remembered is durable.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outbox.is_settled()
+    }
+
     /// Whether everything up to this number is durable.
     pub(crate) fn is_durable(&self, sequence: u64) -> bool {
         self.outbox.is_durable(sequence)
@@ -365,7 +381,14 @@ impl Closed {
         let Some(node) = self.nodes.get_mut(&address) else {
             return;
         };
-        let Some(link) = node.wire.up() else { return };
+        let asks = matches!(purpose, Purpose::Greeting | Purpose::Info | Purpose::Ping);
+        // Whoever has yet to let us in is given no orders.
+        let link = if asks {
+            node.wire.reached()
+        } else {
+            node.wire.up()
+        };
+        let Some(link) = link else { return };
         node.wire.asked.insert(request, purpose);
         self.request(link, request, purpose, words);
     }
@@ -376,7 +399,9 @@ impl Closed {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
-        let Some(link) = peer.wire.up() else { return };
+        let Some(link) = peer.wire.reached() else {
+            return;
+        };
         peer.wire.asked.insert(request, purpose);
         self.request(link, request, purpose, words);
     }
@@ -397,7 +422,11 @@ impl Closed {
             }
             // What a node says of itself must be asked behind the orders that change it.
             Purpose::Greeting | Purpose::Info => self.outbox.free(output),
-            Purpose::Opinion(_) | Purpose::Ping | Purpose::Recovery => self.outbox.overtake(output),
+            Purpose::Identity
+            | Purpose::Login
+            | Purpose::Opinion(_)
+            | Purpose::Ping
+            | Purpose::Recovery => self.outbox.overtake(output),
         }
     }
 
@@ -475,7 +504,7 @@ impl Closed {
         let stale: Vec<LinkId> = nodes
             .chain(peers)
             .filter(|wire| wire.is_stale(now, down_after))
-            .filter_map(crate::link::Wire::up)
+            .filter_map(crate::link::Wire::link)
             .collect();
         for link in stale {
             self.outbox.overtake(Output::Disconnect { link });
@@ -531,7 +560,7 @@ impl Closed {
         let due: Vec<(SocketAddr, Duration)> = self
             .nodes
             .values()
-            .filter(|node| node.wire.up().is_some() && node.next_info <= self.now)
+            .filter(|node| node.wire.reached().is_some() && node.next_info <= self.now)
             .map(|node| {
                 let settled = !busy
                     && master.is_some_and(|master| {
@@ -572,42 +601,13 @@ impl Closed {
         }
     }
 
-    fn link_up(&mut self, link: LinkId) {
-        let Some(owner) = self.owners.get(&link).cloned() else {
-            return;
-        };
-        let now = self.now;
-        if let Some(wire) = self.wire(&owner) {
-            wire.stands(now, link);
-        }
-        let short = self.durable.id.get(..8).unwrap_or_default();
-        let name = format!("sentinel-{short}-cmd");
-        match owner {
-            Owner::Node(address) => {
-                if !self.secrets.data.is_empty() {
-                    let password = self.secrets.data.clone();
-                    self.ask_node(address, Purpose::Greeting, &["AUTH", "duke", &password]);
-                }
-                self.ask_node(address, Purpose::Greeting, &["CLIENT", "SETNAME", &name]);
-                // It may be another process than the one that answered before.
-                self.doubt(address);
-            }
-            Owner::Peer(id) => {
-                if !self.secrets.peer.is_empty() {
-                    let password = self.secrets.peer.clone();
-                    self.ask_peer(&id, Purpose::Greeting, &["AUTH", "duke", &password]);
-                }
-                self.ask_peer(&id, Purpose::Greeting, &["CLIENT", "SETNAME", &name]);
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.next_hello = now;
-                    peer.next_opinion = now;
-                    peer.next_recovery = now;
-                }
-            }
-        }
+    pub(crate) fn link_down(&mut self, link: LinkId, error: LinkError) {
+        let pause = RECONNECT;
+        self.end_link(link, error, pause);
     }
 
-    pub(crate) fn link_down(&mut self, link: LinkId, error: LinkError) {
+    /// A connection ended; if we were never let in there, the next attempt is due after `pause`.
+    fn end_link(&mut self, link: LinkId, error: LinkError, pause: Duration) {
         let Some(owner) = self.owners.remove(&link) else {
             return;
         };
@@ -615,7 +615,11 @@ impl Closed {
         let now = self.now;
         let mut stood = false;
         if let Some(wire) = self.wire(&owner) {
-            stood = wire.lost(now, RECONNECT, RECONNECT);
+            if matches!(wire.state, State::Connecting(_)) {
+                // Whoever refused us is not there any more.
+                wire.refusal = None;
+            }
+            stood = wire.lost(now, RECONNECT, pause);
         }
         if let Owner::Node(address) = owner {
             self.doubt(address);
@@ -630,12 +634,15 @@ impl Closed {
         let Some(owner) = self.owners.get(&link).cloned() else {
             return;
         };
-        let Some(purpose) = self
-            .wire(&owner)
-            .and_then(|wire| wire.asked.remove(&request))
-        else {
+        let Some(wire) = self.wire(&owner) else {
             return;
         };
+        let Some(purpose) = wire.asked.remove(&request) else {
+            return;
+        };
+        if wire.up().is_none() && !matches!(purpose, Purpose::Identity | Purpose::Login) {
+            return;
+        }
         match (&owner, purpose) {
             (_, Purpose::Greeting | Purpose::Nothing) => {
                 if let Frame::Error(text) = reply {
@@ -643,6 +650,7 @@ impl Closed {
                     tracing::warn!(?owner, %text, "a peer refused a command");
                 }
             }
+            (_, Purpose::Login) => self.logged_in(&owner, link, reply),
             (_, Purpose::Ping) => self.ponged(&owner, reply),
             (Owner::Node(address), Purpose::Info) => self.informed(*address, reply),
             (Owner::Node(address), Purpose::Promotion(epoch)) => {
@@ -650,8 +658,9 @@ impl Closed {
             }
             (Owner::Node(address), Purpose::Pointing) => self.pointed(*address, reply),
             (Owner::Peer(id), Purpose::Opinion(epoch)) => self.opinion(&id.clone(), epoch, reply),
+            (Owner::Peer(id), Purpose::Identity) => self.identified(&id.clone(), link, reply),
             (Owner::Peer(id), Purpose::Recovery) => self.recollection(&id.clone(), reply),
-            (Owner::Node(_), Purpose::Opinion(_) | Purpose::Recovery)
+            (Owner::Node(_), Purpose::Identity | Purpose::Opinion(_) | Purpose::Recovery)
             | (Owner::Peer(_), Purpose::Info | Purpose::Promotion(_) | Purpose::Pointing) => {
                 unreachable!("nobody is asked what only the other kind can answer")
             }
@@ -679,6 +688,13 @@ fn wire_deadline(wire: &crate::link::Wire) -> Option<Time> {
     match wire.state {
         State::Idle(due) => Some(due),
         State::Connecting(_) => None,
+        State::Greeting(_) => {
+            let ping = wire.may_ping().then_some(wire.next_ping);
+            [Some(wire.greeting_ends()), ping]
+                .into_iter()
+                .flatten()
+                .min()
+        }
         State::Up(_) => wire.may_ping().then_some(wire.next_ping),
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Info {
     pub(crate) keys: u64,
     /// Seconds the link to the master has been down.
     pub(crate) link_down_seconds: u64,
+    /// Seconds since it last heard its master, while its link stands.
+    pub(crate) heard_seconds: u64,
     /// It never was in touch with its master, or is being given a whole new data set by it.
     pub(crate) unsynced: bool,
     pub(crate) lineage: Lineage,
@@ -155,6 +157,8 @@ pub(crate) fn read(text: &[u8]) -> Info {
                 info.unsynced |= value == "-1";
                 info.link_down_seconds = value.parse().unwrap_or(0);
             }
+            // −1 while the link is down.
+            "master_last_io_seconds_ago" => info.heard_seconds = value.parse().unwrap_or(0),
             "master_sync_in_progress" => info.unsynced |= value == "1",
             "master_replid" => value.clone_into(&mut info.lineage.now),
             "master_replid2" => value.clone_into(&mut info.lineage.before),

@@ -26,8 +26,12 @@ const RENEWAL: Duration = Duration::from_secs(2);
 /// What a request was for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Purpose {
-    /// Who we are, said when a connection begins.
+    /// Our name there, for whoever looks at its clients.
     Greeting,
+    /// AUTH, the first thing said on a connection.
+    Login,
+    /// Which Duke answers.
+    Identity,
     /// Its answer tells nothing.
     Nothing,
     /// PING.
@@ -51,7 +55,9 @@ pub(crate) enum State {
     Idle(Time),
     /// On its way.
     Connecting(LinkId),
-    /// It stands.
+    /// It stands, and the login was said on it; nothing that comes over it counts before that is accepted.
+    Greeting(LinkId),
+    /// It stands, and we were let in.
     Up(LinkId),
 }
 
@@ -70,6 +76,8 @@ pub(crate) struct Wire<P = Purpose> {
     /// The last acceptable answer.
     pub(crate) answered: Time,
     pub(crate) next_ping: Time,
+    /// Why we are not let in there; nothing as long as we were, or nobody answered.
+    pub(crate) refusal: Option<String>,
 }
 
 /// Whether a transaction was carried out: the answer to its EXEC begins with that of the order in it.
@@ -89,20 +97,21 @@ impl<P> Wire<P> {
             hurried: None,
             answered: now,
             next_ping: now,
+            refusal: None,
         }
     }
 
     pub(crate) fn link(&self) -> Option<LinkId> {
         match self.state {
             State::Idle(_) => None,
-            State::Connecting(link) | State::Up(link) => Some(link),
+            State::Connecting(link) | State::Greeting(link) | State::Up(link) => Some(link),
         }
     }
 
     pub(crate) fn up(&self) -> Option<LinkId> {
         match self.state {
             State::Up(link) => Some(link),
-            State::Idle(_) | State::Connecting(_) => None,
+            State::Idle(_) | State::Connecting(_) | State::Greeting(_) => None,
         }
     }
 
@@ -114,6 +123,30 @@ impl<P> Wire<P> {
     /// The peer is to be heard of from now on, although nothing can be asked yet.
     pub(crate) fn owed(&mut self, now: Time) {
         self.waiting.get_or_insert(now);
+    }
+
+    /// The connection on which questions may be asked: their answers come behind that to the login.
+    pub(crate) fn reached(&self) -> Option<LinkId> {
+        match self.state {
+            State::Greeting(link) | State::Up(link) => Some(link),
+            State::Idle(_) | State::Connecting(_) => None,
+        }
+    }
+
+    /// It stands; we have yet to be let in.
+    pub(crate) fn greets(&mut self, now: Time, link: LinkId) {
+        self.stands(now, link);
+        self.state = State::Greeting(link);
+    }
+
+    /// We were let in.
+    pub(crate) fn admitted(&mut self, link: LinkId) {
+        self.state = State::Up(link);
+    }
+
+    /// Until when whoever is there may take to let us in or not.
+    pub(crate) fn greeting_ends(&self) -> Time {
+        self.stood.after(RENEWAL)
     }
 
     pub(crate) fn stands(&mut self, now: Time, link: LinkId) {
@@ -147,6 +180,9 @@ impl<P> Wire<P> {
 
     /// Whether a new connection may hear what this one does not.
     pub(crate) fn is_stale(&self, now: Time, down_after: Duration) -> bool {
+        if matches!(self.state, State::Greeting(_)) {
+            return now >= self.greeting_ends();
+        }
         self.up().is_some()
             && now.since(self.stood) >= RENEWAL
             && self
@@ -173,7 +209,7 @@ impl<P> Wire<P> {
 
     /// Whether a PING is due.
     pub(crate) fn wants_ping(&self, now: Time) -> bool {
-        self.up().is_some() && self.may_ping() && self.next_ping <= now
+        self.reached().is_some() && self.may_ping() && self.next_ping <= now
     }
 
     /// Whether one more PING may wait for its answer.
@@ -260,6 +296,25 @@ mod tests {
         assert_eq!(wire.silent_since(), Some(at(3000)));
         wire.ponged(at(3200));
         assert_eq!(wire.silent_since(), Some(at(3100)));
+    }
+
+    #[test]
+    fn whoever_does_not_let_us_in_is_silent_and_given_up_in_the_end() {
+        let second = Duration::from_secs(1);
+        let mut wire = Wire::<Purpose>::new(at(0));
+        wire.connecting(at(10), LinkId(1));
+        wire.greets(at(20), LinkId(1));
+        assert_eq!((wire.up(), wire.link()), (None, Some(LinkId(1))));
+        assert!(
+            wire.wants_ping(at(20)),
+            "questions may follow the login at once"
+        );
+        assert_eq!(wire.silent_since(), Some(at(10)));
+        assert!(!wire.is_stale(at(2_019), second));
+        assert!(wire.is_stale(at(2_020), second));
+        wire.admitted(LinkId(1));
+        assert_eq!(wire.up(), Some(LinkId(1)));
+        assert_eq!(wire.silent_since(), Some(at(10)), "until it answers PING");
     }
 
     #[test]

@@ -10,16 +10,22 @@ use crate::{closed::Closed, open::Open};
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mutant {
-    /// Any epoch is believed, however far ahead.
+    /// Any epoch or generation is believed, however far ahead.
     BelieveAbsurdEpochs,
     /// Whoever asks is voted for, member or not.
     CountStrangers,
+    /// Who stands for election goes on when the master is back.
+    GoOnWithoutReason,
     /// A hello of an older generation is believed.
     HearOlderGenerations,
     /// Every hello is believed, whatever its master's epoch.
     HearOlderMasters,
     /// Offsets of different histories are compared.
     IgnoreLineage,
+    /// A refused login is taken for an accepted one.
+    IgnoreRefusals,
+    /// Who leads counts its own vote before that is on disk.
+    LeadBeforeOwnVote,
     /// One vote makes a leader.
     LeadWithoutMajority,
     /// A former master that takes writes is left alone.
@@ -28,10 +34,15 @@ pub enum Mutant {
     NameEarly,
     /// A living master is replaced without waiting for its last writes.
     PromoteAtOnce,
+    /// A node is promoted although it is in its first copy, empty or of another history, once the master has been
+    /// away for long.
+    PromoteHalfSynced,
     /// The replica with the least data is promoted.
     PromoteLowest,
     /// One other Duke's past is enough to recover from.
     RecoverFromOne,
+    /// Whose disk takes nothing stands for election and votes all the same.
+    RelyOnFailingDisk,
     /// A candidacy does not begin an epoch of its own.
     StandAgainInEpoch,
     /// Orders are given whether or not a majority believes in the master.

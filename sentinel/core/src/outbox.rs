@@ -1,8 +1,8 @@
 //! What the engine wants done, in the order in which it may leave.
 //!
 //! Decides which outputs wait for the disk. Whatever promises something (votes, events, orders to follow)
-//! leaves only when everything remembered before it is durable; orders whose own vote is on disk already, as
-//! promotions, leave at once. Whatever only looks (connections,
+//! leaves only when everything remembered before it is durable; promotions are ordered only when nothing waits
+//! (in closed groups), or leave at once because their own vote is on disk (in open ones). Whatever only looks (connections,
 //! PING, INFO, questions, and answers to these) leaves at once: a slow disk must not make the others
 //! look silent to this Duke, nor this Duke to them. On one connection only what depends on nothing
 //! else there, as PING does, overtakes what waits; and news, on which nothing depends, are overtaken.
@@ -131,6 +131,11 @@ impl Outbox {
 
     pub(crate) fn is_durable(&self, sequence: u64) -> bool {
         self.durable >= sequence
+    }
+
+    /// Whether nothing is still to be written.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_durable(self.sequence)
     }
 
     pub(crate) fn next(&mut self) -> Option<Output> {

@@ -51,9 +51,20 @@ const COMMANDS: &[&str] = &[
 pub(crate) fn only_looks(words: Words<'_>) -> bool {
     match words.lower(0).as_str() {
         "auth" | "client" | "command" | "info" | "ping" | "role" => true,
+        "duke" => is_report(words),
         "sentinel" => sentinel::only_looks(words),
         _ => false,
     }
+}
+
+/// Whether it is the operator's question for everything there is to know.
+pub(crate) fn is_report(words: Words<'_>) -> bool {
+    words.lower(0) == "duke" && words.lower(1) == "status"
+}
+
+/// Whether it may be another Duke's hello.
+pub(crate) fn is_hello(words: Words<'_>) -> bool {
+    words.lower(0) == "publish"
 }
 
 /// Whether whoever asks this says by it what it thinks of the master.
@@ -61,9 +72,13 @@ pub(crate) fn tells_opinion(words: Words<'_>) -> bool {
     words.lower(0) == "sentinel" && sentinel::asks_opinion(words)
 }
 
-/// Whether the answer to a command tells clients where to write.
+/// Whether the answer to a command tells clients where to write, or the operator, who tells them.
 pub(crate) fn names_master(words: Words<'_>) -> bool {
-    words.lower(0) == "sentinel" && sentinel::names_master(words)
+    match words.lower(0).as_str() {
+        "duke" => is_report(words),
+        "sentinel" => sentinel::names_master(words),
+        _ => false,
+    }
 }
 
 impl Closed {

@@ -28,8 +28,6 @@ const DOUBLINGS_MAX: u32 = 4;
 pub(crate) const LAPSE: Duration = Duration::from_millis(100);
 /// Between two looks for somebody to promote.
 const NOBODY_FIT: Duration = Duration::from_millis(100);
-/// How far ahead of ours an epoch may be that one Duke alone tells of.
-const EPOCH_JUMP_MAX: u64 = 1 << 20;
 
 /// What this Duke has done about leading.
 #[derive(Debug, Default)]
@@ -38,6 +36,8 @@ pub(crate) struct Candidacy {
     pub(crate) due: Option<Time>,
     /// Not before.
     pub(crate) not_before: Option<Time>,
+    /// It was said that nobody is fit to be promoted.
+    pub(crate) told: bool,
     /// Elections lost in a row.
     pub(crate) lost: u32,
     /// Votes given to others in a row.
@@ -61,9 +61,14 @@ impl Closed {
 
     /// Stands for election when the master is down and it is this Duke's turn.
     pub(crate) fn elect(&mut self) {
-        let wanted = self.durable.memory && self.agreed_down && self.failover == Failover::Idle;
+        let able = self.durable.memory && self.is_writing();
+        let wanted = able && self.agreed_down && self.failover == Failover::Idle;
         if !wanted {
+            if !able {
+                self.candidacy.due = None;
+            }
             if !self.agreed_down {
+                self.candidacy.told = false;
                 self.candidacy.due = None;
                 self.candidacy.lost = 0;
                 self.candidacy.given = 0;
@@ -83,6 +88,7 @@ impl Closed {
         // Without somebody to promote an election would only burn epochs.
         if self.candidate().is_none() {
             self.candidacy.due = Some(self.now.after(NOBODY_FIT));
+            self.tell_nobody_fit();
         } else {
             self.stand(Cause::Outage);
         }
@@ -92,6 +98,51 @@ impl Closed {
     pub(crate) fn waits_for_another(&self) -> bool {
         let earliest = self.candidacy.not_before;
         earliest.is_some_and(|earliest| earliest > self.now)
+    }
+
+    /// Says that nobody is fit to be promoted: once, not at every look.
+    fn tell_nobody_fit(&mut self) {
+        if std::mem::replace(&mut self.candidacy.told, true) {
+            return;
+        }
+        tracing::warn!(reason = %self.nobody_fit(), "the group stays without a master");
+        self.publish_master("-failover-abort-no-good-slave", "");
+    }
+
+    /// Whether what this Duke promises can be written down. Whose disk takes nothing neither stands nor votes: it
+    /// would only keep the others waiting.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.disk_fails || self.mutated(Mutant::RelyOnFailingDisk)
+    }
+
+    /// The newest state could not be written: an election that waits for that is given up.
+    pub(crate) fn persist_failed(&mut self) {
+        if !std::mem::replace(&mut self.disk_fails, true) {
+            tracing::warn!("could not write the state: neither stands nor votes until that works");
+        }
+        if !self.is_writing()
+            && let Failover::Candidate { own, .. } = self.failover
+            && !self.is_durable(own)
+        {
+            self.publish_master("-failover-abort-not-elected", "");
+            self.failover = Failover::Idle;
+        }
+    }
+
+    /// Gives an election up whose reason is gone: the master is back, or the others find it well. Once somebody
+    /// was told to become master it is too late for that.
+    pub(crate) fn call_off(&mut self) {
+        let (Failover::Candidate { until, .. } | Failover::Selecting { until, .. }) = self.failover
+        else {
+            return;
+        };
+        // Who slept gives up for that reason.
+        let is_open = self.now.since(until) <= LAPSE;
+        let gone = self.cause == Cause::Outage && !self.agreed_down;
+        if is_open && gone && !self.mutated(Mutant::GoOnWithoutReason) {
+            self.publish_master("-failover-abort-master-is-back", "");
+            self.failover = Failover::Idle;
+        }
     }
 
     /// When it is this Duke's turn: by rank among the names, unless it voted for another just now. Nobody
@@ -155,11 +206,13 @@ impl Closed {
                 .as_ref()
                 .is_some_and(|(leader, at)| *leader == self.durable.id && *at == epoch)
         };
+        let durable = self.is_durable(own) || self.mutated(Mutant::LeadBeforeOwnVote);
         let votes = self.peers.values().filter(mine).count();
-        let votes = votes.saturating_add(usize::from(self.is_durable(own)));
+        let votes = votes.saturating_add(usize::from(durable));
         let quorum = usize::try_from(self.durable.quorum).unwrap_or(usize::MAX);
         let lapsed = self.now.since(until) > LAPSE;
-        let enough = votes >= self.durable.majority().max(quorum)
+        // Nobody acts on a vote of its own that a crash would take back, whoever else voted for it.
+        let enough = (durable && votes >= self.durable.majority().max(quorum))
             || (votes > 0 && self.mutated(Mutant::LeadWithoutMajority));
         if enough && !lapsed {
             self.publish_master("+elected-leader", "");
@@ -170,7 +223,7 @@ impl Closed {
             .values()
             .filter(|peer| peer.wire.up().is_some())
             .any(|peer| peer.vote.as_ref().is_none_or(|(_, at)| *at < epoch));
-        let settled = !undecided && self.is_durable(own) && !self.peers.is_empty();
+        let settled = !undecided && durable && !self.peers.is_empty();
         if self.now >= until || settled {
             self.publish_master("-failover-abort-not-elected", "");
             self.retry_later();
@@ -209,43 +262,12 @@ impl Closed {
         }
     }
 
-    /// Whether an epoch that one Duke alone tells of can be true.
-    fn is_reasonable(&self, epoch: u64) -> bool {
-        epoch <= self.durable.current_epoch.saturating_add(EPOCH_JUMP_MAX)
-            || self.mutated(Mutant::BelieveAbsurdEpochs)
-    }
-
-    /// Takes an epoch another member told of; false if it is beyond reason.
-    pub(crate) fn hear_epoch(&mut self, epoch: u64) -> bool {
-        if !self.is_reasonable(epoch) {
-            tracing::warn!(
-                epoch,
-                current = self.durable.current_epoch,
-                "refused an epoch beyond reason"
-            );
-            return false;
-        }
-        if epoch > self.durable.current_epoch {
-            self.durable.current_epoch = epoch;
-            self.publish("+new-epoch", &epoch.to_string());
-            self.persist();
-            // Somebody else has been elected since, or is about to be.
-            if matches!(
-                self.failover,
-                Failover::Candidate { .. } | Failover::Selecting { .. }
-            ) {
-                self.publish_master("-failover-abort-not-elected", "");
-                self.retry_later();
-            }
-        }
-        true
-    }
-
     /// Gives or refuses the vote in `epoch` that `candidate` asks for; answers whom this Duke voted
     /// for last, and when.
     pub(crate) fn vote(&mut self, epoch: u64, candidate: &str) -> (String, u64) {
         let member = self.peers.contains_key(candidate) || self.mutated(Mutant::CountStrangers);
-        let memory = self.durable.memory || self.mutated(Mutant::VoteWithoutMemory);
+        let able = self.durable.memory && self.is_writing();
+        let memory = able || self.mutated(Mutant::VoteWithoutMemory);
         let reasonable = self.is_reasonable(epoch);
         // Whoever is about to promote refuses: two promotions at a time are never better than one.
         let free = matches!(self.failover, Failover::Idle | Failover::Candidate { .. });

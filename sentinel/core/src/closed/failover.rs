@@ -20,7 +20,7 @@ use crate::{
         Closed,
         durable::process_name,
         election::LAPSE,
-        node::{Node, Told},
+        node::{Holding, Node, Told},
     },
     input::LinkError,
     link::{Purpose, is_carried_out},
@@ -75,6 +75,10 @@ impl Closed {
     pub(crate) fn failover_deadline(&self) -> Option<Time> {
         match &self.failover {
             Failover::Idle => None,
+            // It waits for the disk, but not for ever.
+            Failover::Selecting { until, .. } if self.now >= *until => {
+                Some(until.after(LAPSE).after(Duration::from_millis(1)))
+            }
             Failover::Candidate { until, .. }
             | Failover::Selecting { until, .. }
             | Failover::Promoting { until, .. } => Some(*until),
@@ -83,6 +87,7 @@ impl Closed {
 
     /// Goes on with a failover as far as it can go now.
     pub(crate) fn fail_over(&mut self) {
+        self.call_off();
         self.count_if_candidate();
         if let Failover::Selecting {
             epoch,
@@ -93,7 +98,8 @@ impl Closed {
             if self.now.since(*until) > LAPSE {
                 self.publish_master("-failover-abort-not-elected", "");
                 self.retry_later();
-            } else if asked.is_empty() || self.now >= *until {
+            } else if (asked.is_empty() || self.now >= *until) && self.is_settled() {
+                // An order that waited for the disk might leave when another Duke has long been elected.
                 self.select(*epoch);
             }
         }
@@ -109,7 +115,9 @@ impl Closed {
         let known: BTreeSet<SocketAddr> = self
             .nodes
             .values()
-            .filter(|node| node.wire.up().is_some() && node.down.is_none_or(|_| node.restarted))
+            .filter(|node| {
+                node.wire.reached().is_some() && node.down.is_none_or(|_| node.restarted)
+            })
             .map(|node| node.address)
             .collect();
         self.publish_master("+failover-state-select-slave", "");
@@ -137,6 +145,7 @@ impl Closed {
 
     fn select(&mut self, epoch: u64) {
         let Some(target) = self.candidate() else {
+            self.candidacy.told = true;
             self.publish_master("-failover-abort-no-good-slave", "");
             return self.retry_later();
         };
@@ -304,7 +313,7 @@ impl Closed {
             node.next_info = now;
             if node.address == address {
                 node.down = None;
-                node.reborn = false;
+                node.holding = Holding::Unseen;
                 if node.is_known() && node.is_master() {
                     self.lineage = Some(node.info.lineage.clone());
                     self.lineage_told = Told::Master;

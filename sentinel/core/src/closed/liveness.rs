@@ -5,7 +5,12 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, durable::process_name, failover::Failover, node::Told},
+    closed::{
+        Closed,
+        durable::process_name,
+        failover::Failover,
+        node::{Holding, Told},
+    },
     info::{self, Lineage, Role},
     link::Purpose,
     time::Time,
@@ -28,7 +33,6 @@ impl Closed {
     /// of a majority that was heard too few doubt it to replace it, its process is taken for the master's.
     fn yield_to_the_content(&mut self) {
         let now = self.now;
-        let ours = Some((self.durable.generation, self.durable.config_epoch));
         let doubted = self.durable.master.and_then(|master| {
             let node = self.nodes.get(&master)?;
             let down = node.down.filter(|_| node.restarted && node.is_master())?;
@@ -40,7 +44,7 @@ impl Closed {
             return;
         };
         let told = |at: &Time| *at > since && now.since(*at) <= OPINION_LIFE;
-        let peers = || self.peers.values().filter(|peer| peer.believes == ours);
+        let peers = || self.peers.values().filter(|peer| self.is_of_one_mind(peer));
         let content = peers()
             .filter(|peer| peer.master_up.is_some_and(|at| told(&at)))
             .count();
@@ -144,7 +148,7 @@ impl Closed {
             let due: Vec<String> = self
                 .peers
                 .values()
-                .filter(|peer| peer.wire.up().is_some() && peer.next_opinion <= self.now)
+                .filter(|peer| peer.wire.reached().is_some() && peer.next_opinion <= self.now)
                 .map(|peer| peer.id.clone())
                 .collect();
             for id in due {
@@ -152,15 +156,7 @@ impl Closed {
             }
         }
         let quorum = usize::try_from(self.durable.quorum.max(1)).unwrap_or(usize::MAX);
-        let others = self
-            .peers
-            .values()
-            .filter(|peer| {
-                peer.master_down
-                    .is_some_and(|since| self.now.since(since) <= OPINION_LIFE)
-            })
-            .count();
-        let count = others.saturating_add(usize::from(self.master_down().is_some()));
+        let count = self.finding_down();
         let agreed = self.master_down().is_some() && count >= quorum;
         if agreed != self.agreed_down {
             self.agreed_down = agreed;
@@ -170,6 +166,17 @@ impl Closed {
                 self.publish_master("-odown", "");
             }
         }
+    }
+
+    /// How many Dukes find the master down, this one included.
+    pub(crate) fn finding_down(&self) -> usize {
+        let fresh = |since| self.now.since(since) <= OPINION_LIFE;
+        let others = self.peers.values().filter_map(|peer| peer.master_down);
+        let own = usize::from(self.master_down().is_some());
+        others
+            .filter(|since| fresh(*since))
+            .count()
+            .saturating_add(own)
     }
 
     /// Asks one Duke whether it finds the master down, and for its vote in `epoch`.
@@ -269,18 +276,22 @@ impl Closed {
             node.role_since = now;
         }
         if other_process || (first && node.info.role.is_blank()) {
-            node.reborn = true;
+            node.holding = Holding::Stale;
         }
         if master.is_some_and(|master| node.replicates(master)) {
-            node.reborn = false;
+            node.holding = Holding::Whole;
             node.stray = None;
             self.formers.remove(&address);
             // As long as the master itself has not told of its history, a replica in touch with it does. It
             // may take a connection to a former process of the master for alive: then it tells of an older
-            // history than others.
+            // history than others, or, where nothing is known of the one before, has not heard of the master for long.
+            let heard = now.since(Time::from_millis(
+                node.info.heard_seconds.saturating_mul(1000),
+            ));
             let newer = |known: &Lineage| {
                 let former = self.former_lineage.as_ref();
-                node.info.lineage.novelty(former) >= known.novelty(former)
+                let (novelty, other) = (node.info.lineage.novelty(former), known.novelty(former));
+                novelty > other || (novelty == other && heard >= self.lineage_heard)
             };
             let believed = match self.lineage_told {
                 Told::Former => true,
@@ -290,6 +301,7 @@ impl Closed {
             if believed && node.info.lineage.is_known() {
                 self.lineage = Some(node.info.lineage.clone());
                 self.lineage_told = Told::Replica;
+                self.lineage_heard = heard;
             }
         }
         let is_slave = matches!(node.info.role, Role::Replica { .. });

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::Closed,
+    closed::{Closed, epoch},
     link::{Purpose, Wire},
     mutation::Mutant,
     output::Output,
@@ -34,6 +34,10 @@ pub(crate) struct Peer {
     pub(crate) memory: Option<bool>,
     /// Generation and config epoch of the master it believes in, by its last hello.
     pub(crate) believes: Option<(u64, u64)>,
+    /// Which master that is.
+    pub(crate) names: Option<SocketAddr>,
+    /// Generation and highest epoch, by its last hello, believed or not.
+    pub(crate) tells: Option<(u64, u64)>,
     /// What it answered to this recovery's nonce.
     pub(crate) recollection: Option<Recollection>,
     pub(crate) next_recovery: Time,
@@ -64,6 +68,8 @@ impl Peer {
             next_hello: now,
             memory: None,
             believes: None,
+            names: None,
+            tells: None,
             recollection: None,
             next_recovery: now,
         }
@@ -171,7 +177,7 @@ impl Closed {
         let due: Vec<String> = self
             .peers
             .values()
-            .filter(|peer| peer.wire.up().is_some() && peer.next_hello <= self.now)
+            .filter(|peer| peer.wire.reached().is_some() && peer.next_hello <= self.now)
             .map(|peer| peer.id.clone())
             .collect();
         if due.is_empty() {
@@ -211,6 +217,8 @@ impl Closed {
         peer.last_hello = Some(now);
         peer.memory = Some(true);
         peer.believes = Some((hello.generation, hello.config_epoch));
+        peer.names = Some(hello.master);
+        peer.tells = Some((hello.generation, hello.current_epoch));
         let ours = (self.durable.generation, self.durable.config_epoch);
         if peer.believes < Some(ours) {
             // Whoever knows less is told at once.
@@ -222,6 +230,11 @@ impl Closed {
         if !self.durable.memory || (older && !trusted) {
             return;
         }
+        if !self.is_believable(hello) {
+            let (epoch, generation) = (hello.current_epoch, hello.generation);
+            tracing::warn!(id = %hello.id, epoch, generation, "ignored a hello beyond reason");
+            return;
+        }
         let reseeded = hello.generation > self.durable.generation;
         if !reseeded && !self.hear_epoch(hello.current_epoch) {
             return;
@@ -230,7 +243,7 @@ impl Closed {
             || hello.config_epoch > self.durable.config_epoch
             || (self.durable.master != Some(hello.master)
                 && self.mutated(Mutant::HearOlderMasters));
-        if reseeded || newer {
+        if reseeded || newer || self.is_outvoted(hello) {
             self.durable.generation = hello.generation;
             self.durable.current_epoch = self.durable.current_epoch.max(hello.current_epoch);
             self.durable.config_epoch = hello.config_epoch;
@@ -242,26 +255,61 @@ impl Closed {
         }
     }
 
+    /// Whether a majority names another master of our very epoch. Of votes no two masters come in one epoch;
+    /// they could of a list of members that reached only some, or of two orders of the operator. Then neither
+    /// is confirmed by Dukes that name the other one, so that nobody gives orders in a minority's name, and
+    /// whoever hears that a majority agrees on the other follows it. Where there is no majority for either the next
+    /// election decides, or the operator's next generation.
+    fn is_outvoted(&self, hello: &Hello) -> bool {
+        let epoch = (hello.generation, hello.config_epoch);
+        let rival = epoch == self.configured() && self.durable.master != Some(hello.master);
+        let agrees = |peer: &&Peer| {
+            peer.believes == Some(epoch) && peer.names == Some(hello.master) && self.is_fresh(peer)
+        };
+        let agreeing = self.peers.values().filter(agrees).count();
+        rival && agreeing >= self.durable.majority()
+    }
+
+    /// Generation and epoch of the master.
+    fn configured(&self) -> (u64, u64) {
+        (self.durable.generation, self.durable.config_epoch)
+    }
+
+    /// Whether another Duke's hello is young enough to confirm what we believe.
+    pub(crate) fn is_fresh(&self, peer: &Peer) -> bool {
+        let young = |at| self.now.since(at) <= HELLO_LIFE;
+        peer.down.is_none() && peer.last_hello.is_some_and(young)
+    }
+
+    /// Whether another Duke believes in the same master of the same epoch, by its last hello.
+    pub(crate) fn is_of_one_mind(&self, peer: &Peer) -> bool {
+        peer.believes == Some(self.configured()) && peer.names == self.durable.master
+    }
+
+    /// A Duke that names another master of the same epoch.
+    pub(crate) fn rival(&self) -> Option<&Peer> {
+        let rival = |peer: &&Peer| {
+            let same = peer.believes == Some(self.configured());
+            same && peer.names != self.durable.master && self.is_fresh(peer)
+        };
+        self.peers.values().find(rival)
+    }
+
     /// Whether a majority believes in the same master just now, so that orders in its name are right.
     ///
     /// A Duke that is cut off from the others may see data nodes obey a leader it knows nothing of.
     pub(crate) fn is_confirmed(&self) -> bool {
-        let durable = &self.durable;
-        let ours = Some((durable.generation, durable.config_epoch));
-        let agrees = |peer: &&Peer| {
-            let fresh = |at| self.now.since(at) <= HELLO_LIFE;
-            peer.believes == ours && peer.down.is_none() && peer.last_hello.is_some_and(fresh)
-        };
+        let agrees = |peer: &&Peer| self.is_of_one_mind(peer) && self.is_fresh(peer);
         let agreeing = self.peers.values().filter(agrees).count();
         self.mutated(Mutant::SteerInMinority)
             || (self.made_master() && self.now.since(self.switched) <= LEADERSHIP)
-            || agreeing.saturating_add(1) >= durable.majority()
+            || agreeing.saturating_add(1) >= self.durable.majority()
     }
 
     /// Whether it was this Duke that made the present master, in this life. That it stood in the
     /// master's epoch is not enough: it may have lost that election.
     pub(crate) fn made_master(&self) -> bool {
-        self.made == Some((self.durable.generation, self.durable.config_epoch))
+        self.made == Some(self.configured())
     }
 
     /// Without memory: asks the others for the group's past.
@@ -273,7 +321,7 @@ impl Closed {
         let due: Vec<String> = self
             .peers
             .values()
-            .filter(|peer| peer.wire.up().is_some() && peer.next_recovery <= self.now)
+            .filter(|peer| peer.wire.reached().is_some() && peer.next_recovery <= self.now)
             .map(|peer| peer.id.clone())
             .collect();
         let next = self.now.after(RECOVERY_PERIOD);
@@ -314,9 +362,10 @@ impl Closed {
                 master,
             })
         })();
+        let told = |past: &Recollection| memory && past.config_epoch <= past.current_epoch;
         if let Some(peer) = self.peers.get_mut(id) {
             peer.memory = Some(memory);
-            peer.recollection = read.filter(|_| memory);
+            peer.recollection = read.filter(told);
         }
         self.remember();
     }
@@ -333,6 +382,7 @@ impl Closed {
         } else {
             self.durable.majority()
         };
+        let told = epoch::reasonable(told, needed);
         if self.durable.size == 0 || told.len() < needed {
             return;
         }

@@ -19,6 +19,17 @@ pub(crate) enum Told {
     Master,
 }
 
+/// What was seen of a node's data set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Holding {
+    /// Neither its start nor that it was in touch with the group's master.
+    Unseen,
+    /// Its process was started anew, and was not in touch since: it has what its disk had, which may be older.
+    Stale,
+    /// This process of it was in touch with the group's master: it has had a whole copy.
+    Whole,
+}
+
 /// A data node of record.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -34,8 +45,8 @@ pub(crate) struct Node {
     pub(crate) down: Option<Time>,
     /// It restarted while it was master: whatever it has now is not what it had.
     pub(crate) restarted: bool,
-    /// It was seen with another run id since the last switch, so its data may be older.
-    pub(crate) reborn: bool,
+    /// What this Duke saw of its data set.
+    pub(crate) holding: Holding,
     /// Since when it follows the wrong master.
     pub(crate) stray: Option<Time>,
     /// It was told to follow the master, and has not said since whom it follows.
@@ -55,7 +66,7 @@ impl Node {
             role_since: now,
             down: None,
             restarted: false,
-            reborn: false,
+            holding: Holding::Unseen,
             stray: None,
             pointing: false,
             unfit_until: None,

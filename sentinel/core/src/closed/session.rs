@@ -66,10 +66,15 @@ impl Closed {
             return true;
         }
         let words = Words(words);
-        let looks = super::command::only_looks(words) && !self.tells_too_early(words);
+        // Whose disk fails is asked what is the matter, and names no master meanwhile.
+        let reports = self.disk_fails && super::command::is_report(words);
+        let looks = super::command::only_looks(words) && (reports || !self.tells_too_early(words));
+        let promises = !looks && self.promises(words);
         for reply in self.answers(client, words) {
+            // A refusal promises nothing either.
+            let free = !promises || matches!(reply, Frame::Error(_));
             let answer = Output::Answer { client, reply };
-            if looks {
+            if free {
                 self.tell(answer);
             } else {
                 self.emit(answer);
@@ -77,6 +82,14 @@ impl Closed {
         }
         self.trust(client);
         looks && !super::command::tells_opinion(words)
+    }
+
+    /// Whether the answer to a command that changes something may promise what must not be forgotten. That to a
+    /// hello does not, nor that to whoever asks for a vote which is refused because the disk fails: what waits for
+    /// the disk keeps back all that is said on the same connection, and others would take that for silence.
+    fn promises(&self, words: Words<'_>) -> bool {
+        let votes = super::command::tells_opinion(words) && self.is_writing();
+        votes || !(super::command::tells_opinion(words) || super::command::is_hello(words))
     }
 
     /// Whether a command asks for a master that is not on disk yet. Who is told of it writes there: if

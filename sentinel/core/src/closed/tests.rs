@@ -1,5 +1,7 @@
 //! One engine, fed by hand: what no story shows.
 
+mod login;
+
 use super::*;
 use crate::link::Wire;
 

@@ -29,6 +29,8 @@ pub struct View<'a> {
     pub leads: Option<u64>,
     /// The node it told to become master, until that is confirmed or given up.
     pub target: Option<SocketAddr>,
+    /// Whether it finds nobody fit to take the place of a master that is down.
+    pub nobody_fit: bool,
 }
 
 impl Closed {
@@ -52,6 +54,7 @@ impl Closed {
             master_down: self.master_down().is_some(),
             leads,
             target,
+            nobody_fit: self.agreed_down && self.candidacy.told,
         }
     }
 }

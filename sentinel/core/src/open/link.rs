@@ -442,7 +442,8 @@ impl Open {
 fn wire_deadline(wire: &Wire<Purpose>) -> Option<Time> {
     match wire.state {
         State::Idle(due) => Some(due),
-        State::Connecting(_) => None,
+        // An open group's connections stand as soon as they are made.
+        State::Connecting(_) | State::Greeting(_) => None,
         State::Up(_) => wire.may_ping().then_some(wire.next_ping),
     }
 }

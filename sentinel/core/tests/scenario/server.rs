@@ -1,7 +1,11 @@
 //! A data server as far as a Duke can tell: its role, its data's length, INFO, and the few commands
 //! Dukes send.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    net::SocketAddr,
+};
 
 use duke_resp::Frame;
 
@@ -10,6 +14,17 @@ const NOWHERE: &str = "127.0.0.1:1";
 
 /// One connection to a server, named by who opened it.
 pub(crate) type Connection = (usize, u64);
+
+/// Whom a server lets in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Door {
+    /// Whoever knows the group's password.
+    Ours,
+    /// Whoever knows another one.
+    Locked,
+    /// Everybody; it knows no user of ours.
+    Open,
+}
 
 /// A data server.
 #[expect(
@@ -36,6 +51,9 @@ pub(crate) struct Server {
     pub(crate) withholds: bool,
     /// Its data set on disk says which history it is from.
     pub(crate) snapshots: bool,
+    pub(crate) door: Door,
+    /// Connections that logged in.
+    admitted: BTreeSet<Connection>,
     /// Commands between MULTI and EXEC.
     queued: BTreeMap<Connection, Vec<Vec<String>>>,
     /// What connections said while the process was frozen.
@@ -66,6 +84,8 @@ impl Server {
             loading: false,
             withholds: false,
             snapshots: false,
+            door: Door::Ours,
+            admitted: BTreeSet::new(),
             queued: BTreeMap::new(),
             waiting: Vec::new(),
         }
@@ -82,6 +102,7 @@ impl Server {
         }
         self.follow(NOWHERE.parse().unwrap());
         self.queued.clear();
+        self.admitted.clear();
         self.waiting.clear();
     }
 
@@ -91,6 +112,24 @@ impl Server {
             let next = format!("{}>{}", self.lineage.0, self.address);
             self.lineage.1 = std::mem::replace(&mut self.lineage.0, next);
         }
+    }
+
+    /// Somebody else's server is at its address from now on: without a password, empty, and a master.
+    pub(crate) fn replace(&mut self) {
+        self.snapshots = false;
+        self.start();
+        self.door = Door::Open;
+        self.offset = 0;
+        self.follows = None;
+    }
+
+    /// What a login is answered.
+    fn log_in(&mut self, from: Connection, user: &str, password: &str) -> Frame {
+        if self.door == Door::Ours && (user, password) == ("duke", "data") {
+            self.admitted.insert(from);
+            return Frame::ok();
+        }
+        Frame::error("WRONGPASS invalid username-password pair or user is disabled.")
     }
 
     pub(crate) fn follow(&mut self, master: SocketAddr) {
@@ -109,6 +148,20 @@ impl Server {
 
     pub(crate) fn take(&mut self, from: Connection, words: &[String]) -> Effect {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let ["AUTH", user, password] = words.as_slice() {
+            let reply = self.log_in(from, user, password);
+            return Effect {
+                reply,
+                kills: false,
+            };
+        }
+        if self.door != Door::Open && !self.admitted.contains(&from) {
+            let reply = Frame::error("NOAUTH Authentication required.");
+            return Effect {
+                reply,
+                kills: false,
+            };
+        }
         if let Some(queue) = self.queued.get_mut(&from)
             && words != ["EXEC"]
         {
@@ -153,7 +206,7 @@ impl Server {
                 kills = true;
                 Frame::Integer(0)
             }
-            ["AUTH" | "CLIENT", ..] => Frame::ok(),
+            ["CLIENT", ..] => Frame::ok(),
             other => panic!("a Duke sent {other:?} to a data node"),
         };
         Effect { reply, kills }

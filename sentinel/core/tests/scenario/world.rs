@@ -16,12 +16,14 @@ use duke_core::{
 use duke_resp::{Bytes, Frame};
 
 use self::transcript::printed;
-use crate::server::Server;
+use crate::server::{Door, Server};
 
 /// How long a message takes, in milliseconds.
 const DELAY: u64 = 1;
 /// How long a connection attempt that meets silence takes to fail.
 const CONNECT_PATIENCE: u64 = 1500;
+/// After how long a write that failed is tried again.
+const DISK_PAUSE: u64 = 50;
 /// The client through which the script talks to a Duke.
 const SCRIPT: ClientId = ClientId(1_000_000);
 
@@ -41,6 +43,10 @@ struct Duke {
     frozen: bool,
     disk: Option<String>,
     disk_millis: u64,
+    /// Its disk takes nothing.
+    spoiled: bool,
+    /// The newest sequence its disk has.
+    saved: u64,
     links: BTreeMap<LinkId, Link>,
     /// Connections of other Dukes here, and what is still to be answered on them.
     clients: BTreeMap<ClientId, Caller>,
@@ -159,6 +165,8 @@ impl World {
                 frozen: false,
                 disk: None,
                 disk_millis: 1,
+                spoiled: false,
+                saved: 0,
                 links: BTreeMap::new(),
                 clients: BTreeMap::new(),
                 life: 0,
@@ -283,6 +291,11 @@ impl World {
         self.nodes.get_mut(&address).unwrap().offset = 0;
     }
 
+    /// What a dead node's disk has is older than what it had.
+    pub(crate) fn rewind(&mut self, name: &str, bytes: u64) {
+        self.nodes.get_mut(&Self::node(name)).unwrap().offset = bytes;
+    }
+
     /// A node answers only PING and INFO while it reads its data.
     pub(crate) fn loading(&mut self, name: &str, loading: bool) {
         let address = Self::node(name);
@@ -299,6 +312,21 @@ impl World {
     pub(crate) fn snapshot(&mut self, name: &str) {
         let address = Self::node(name);
         self.nodes.get_mut(&address).unwrap().snapshots = true;
+    }
+
+    /// A node's passwords are others from now on, and its connections break.
+    pub(crate) fn lock(&mut self, name: &str, door: Door) {
+        let address = Self::node(name);
+        self.nodes.get_mut(&address).unwrap().door = door;
+        self.break_links_to(address, LinkError::Reset);
+    }
+
+    /// Somebody else's server takes a node's address.
+    pub(crate) fn squat(&mut self, name: &str) {
+        let address = Self::node(name);
+        self.nodes.get_mut(&address).unwrap().replace();
+        self.break_links_to(address, LinkError::Reset);
+        self.lose_touch(address);
     }
 
     pub(crate) fn rank(&mut self, name: &str, priority: u32) {
@@ -384,6 +412,12 @@ impl World {
         self.dukes[duke].disk_millis = u64::try_from(time.as_millis()).unwrap();
     }
 
+    /// A Duke's disk takes nothing from now on, or writes again.
+    pub(crate) fn spoil(&mut self, name: &str, spoiled: bool) {
+        let duke = self.duke(name).unwrap();
+        self.dukes[duke].spoiled = spoiled;
+    }
+
     pub(crate) fn ask(&mut self, name: &str, rights: Rights, words: &[&str]) {
         let duke = self.duke(name).unwrap();
         let words: Vec<String> = words.iter().map(|word| self.resolve(word)).collect();
@@ -441,6 +475,7 @@ impl World {
         let engine = Engine::new(config::parse(text).unwrap(), secrets, kept, seed, now);
         self.dukes[duke].engine = Some(engine);
         self.dukes[duke].life += 1;
+        self.dukes[duke].saved = 0;
         self.dukes[duke].ready = false;
         let mut heard = vec![Input::Joined {
             client: SCRIPT,

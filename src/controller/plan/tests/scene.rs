@@ -462,6 +462,8 @@ pub(super) fn newcomer(index: u32) -> DukeReport {
         quorum: 0,
         members: Vec::new(),
         nodes: Vec::new(),
+        reason: String::new(),
+        refused_by: BTreeMap::new(),
         settings: BTreeMap::new(),
     }
 }
@@ -535,6 +537,7 @@ fn known(pod: &DataPod, master: SocketAddr) -> KnownNode {
         role: role.to_owned(),
         master_host,
         master_port,
+        refusal: String::new(),
     }
 }
 

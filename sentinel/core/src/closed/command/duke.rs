@@ -8,7 +8,7 @@ use std::{
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, session::Right},
+    closed::{Closed, epoch, session::Right},
     id::ClientId,
     info::Role,
     output::Output,
@@ -115,7 +115,8 @@ impl Closed {
         Frame::ok()
     }
 
-    /// `DUKE SEED generation ip port epoch`: gives a group its beginning.
+    /// `DUKE SEED generation ip port epoch`: gives a group its beginning, or another one in a higher generation,
+    /// whatever the Dukes remember.
     fn take_seed(&mut self, words: Words<'_>) -> Frame {
         let generation = words.text(2).parse::<u64>().ok();
         let ip = words.text(3).parse::<IpAddr>().ok();
@@ -127,11 +128,22 @@ impl Closed {
         };
         let master = SocketAddr::new(ip, port);
         let durable = &self.durable;
+        if durable.size == 0 {
+            // A majority of nobody would be this Duke alone.
+            return Frame::error(
+                "ERR this Duke was not told who belongs to its group: send DUKE MEMBERS first",
+            );
+        }
         if generation < durable.generation {
             let known = durable.generation;
             return Frame::error(format!(
                 "STALE generation {generation} is older than {known}"
             ));
+        }
+        if generation.max(epoch) > epoch::HIGHEST {
+            // No later one could follow.
+            let highest = epoch::HIGHEST;
+            return Frame::error(format!("ERR no generation or epoch is above {highest}"));
         }
         let same_generation = generation == durable.generation && durable.memory;
         if same_generation && (durable.config_epoch, durable.master) == (epoch, Some(master)) {
@@ -182,7 +194,9 @@ impl Closed {
     /// `DUKE STATUS`: one reply with everything the operator wants to know.
     fn status(&self) -> Frame {
         let durable = &self.durable;
-        let (ip, port) = address_words(durable.master);
+        // One that a failing disk does not know of may be forgotten: nobody is sent there.
+        let known = !self.disk_fails || self.is_durable(self.switch_saved);
+        let (ip, port) = address_words(durable.master.filter(|_| known));
         let text = |value: String| Frame::bulk(value);
         let mut pairs = vec![
             ("myid", text(durable.id.clone())),
@@ -195,6 +209,7 @@ impl Closed {
             ("master-port", text(port)),
             ("flags", text(self.master_flags())),
             ("failover-state", text(self.failover.word().to_owned())),
+            ("reason", text(self.reason())),
             ("size", text(durable.size.to_string())),
             ("quorum", text(durable.quorum.to_string())),
         ];
@@ -213,7 +228,9 @@ impl Closed {
 
     fn member_rows(&self) -> Vec<Frame> {
         let row = |(id, address): (&String, &SocketAddr)| {
-            let (state, memory) = match self.peers.get(id) {
+            let peer = self.peers.get(id);
+            let refusal = peer.and_then(|peer| peer.wire.refusal.as_deref());
+            let (state, memory) = match peer {
                 None => ("self", Some(self.durable.memory)),
                 Some(peer) if peer.wire.up().is_some() && peer.down.is_none() => {
                     ("up", peer.memory)
@@ -227,6 +244,7 @@ impl Closed {
                 &address.port().to_string(),
                 state,
                 memory,
+                refusal.unwrap_or_default(),
             ];
             Frame::Array(
                 words
@@ -270,6 +288,7 @@ impl Closed {
                 link.to_owned(),
                 node.info.offset.to_string(),
                 node.info.run_id.clone(),
+                node.wire.refusal.clone().unwrap_or_default(),
             ];
             Frame::Array(words.into_iter().map(Frame::bulk).collect())
         };

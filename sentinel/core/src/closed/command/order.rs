@@ -62,6 +62,9 @@ impl Closed {
     }
 
     fn begin_order(&mut self, cause: Cause) -> Frame {
+        if !self.is_writing() {
+            return Frame::error("NOMAJORITY this Duke cannot write its state: ask another one");
+        }
         if self.durable.memory && self.start_by_order(cause) {
             Frame::ok()
         } else {

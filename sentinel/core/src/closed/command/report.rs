@@ -186,6 +186,9 @@ impl Closed {
         if let Some(since) = down {
             fields.add("s-down-time", self.age(since));
         }
+        if let Some(refusal) = &wire.refusal {
+            fields.add("disconnected-reason", refusal);
+        }
     }
 
     fn role(&self, fields: &mut Fields, node: &Node) {

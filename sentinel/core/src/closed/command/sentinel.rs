@@ -142,11 +142,8 @@ impl Closed {
             .parse::<IpAddr>()
             .map(|ip| SocketAddr::new(ip, port));
         let same = address.is_ok() && self.durable.master == address.ok();
-        let generation = words
-            .text(6)
-            .parse::<u64>()
-            .unwrap_or(self.durable.generation);
-        let current = generation == self.durable.generation;
+        // Whoever does not say of which generation it speaks may be of an older one.
+        let current = words.text(6).parse::<u64>().ok() == Some(self.durable.generation);
         let candidate = words.text(5).to_owned();
         if candidate == "*"
             && same
@@ -155,6 +152,9 @@ impl Closed {
             self.asked_opinion(&id);
         }
         let (leader, leader_epoch) = if candidate == "*" {
+            ("*".to_owned(), 0)
+        } else if !self.is_writing() {
+            // A vote it gave just before may never get to the disk.
             ("*".to_owned(), 0)
         } else if (same && current) || self.mutated(Mutant::VoteWithoutMemory) {
             self.vote(epoch, &candidate)

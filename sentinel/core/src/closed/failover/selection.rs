@@ -5,10 +5,11 @@ use std::{cmp::Reverse, net::SocketAddr};
 use crate::{
     closed::{
         Closed,
-        node::{Node, Told},
+        node::{Holding, Node, Told},
     },
     info::{Info, Lineage},
     mutation::Mutant,
+    time::Time,
 };
 
 /// What a node has to offer; the greatest claim wins.
@@ -38,44 +39,107 @@ impl Claim {
 }
 
 impl Closed {
-    /// The node to promote: of those that hold the group's data the one with the most.
+    /// The node to promote: of those that hold a part of the present history the one with the most.
     ///
-    /// A node that restarted and has not been in sync since holds what it once had; the master of
-    /// before may have writes nobody else has. Neither is compared with the others. If there is no
-    /// other, the master itself may be promoted in place: it held the newest data. Only when it stays
-    /// away, or is back without a single key, whoever is left takes its place.
+    /// A node that restarted and has not been in sync since holds what it once had, one in its first copy
+    /// nothing whole, the master of before may have writes nobody else has, and another history is another
+    /// group's. None of them takes the place of a master that may come back with more, however long it stays
+    /// away: then there is none until it does, or until the operator gives the group a new beginning.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
-        let best = |nodes: &mut dyn Iterator<Item = &Node>| {
-            let claim = |node: &&Node| Claim::of(&node.info, self.present_part(node));
-            let chosen = if self.mutated(Mutant::PromoteLowest) {
-                nodes.min_by_key(claim)
-            } else {
-                nodes.max_by_key(claim)
-            };
-            chosen.map(|node| node.address)
-        };
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
-        // It takes writes that nobody else has, perhaps, and lacks those of its successor.
-        let superseded = |node: &Node| self.formers.contains(&node.address) && node.is_master();
-        let returned = self.returned_master();
-        let emptied = returned.is_some_and(|master| self.is_emptied(master));
-        let given_up = self.is_master_given_up();
-        let left = || fit().filter(move |node| given_up || (emptied && node.info.keys > 0));
-        best(&mut fit().filter(|node| self.is_current(node)))
-            .or_else(|| Some(returned.filter(|_| !emptied)?.address))
-            .or_else(|| best(&mut left().filter(|node| !superseded(node))))
-            .or_else(|| best(&mut left()))
+        let chosen = self
+            .best(fit().filter(|node| self.is_current(node)))
+            .or_else(|| self.last_resort())
+            .or_else(|| self.best(fit().filter(|_| self.mutated(Mutant::PromoteHalfSynced))));
+        chosen.map(|node| node.address)
+    }
+
+    fn best<'a>(&self, nodes: impl Iterator<Item = &'a Node>) -> Option<&'a Node> {
+        let claim = |node: &&Node| Claim::of(&node.info, self.present_part(node));
+        if self.mutated(Mutant::PromoteLowest) {
+            nodes.min_by_key(claim)
+        } else {
+            nodes.max_by_key(claim)
+        }
+    }
+
+    /// Whom to promote when nobody else holds a part of the present history: the master itself, once it is
+    /// back. If it is back without a single key, somebody who has some takes its place, but only once everybody
+    /// was heard: whoever is away may have more.
+    fn last_resort(&self) -> Option<&Node> {
+        let master = self.returned_master()?;
+        if master.info.keys > 0 {
+            return Some(self.newest_of_its_history(master));
+        }
+        let others = || {
+            let all = self.nodes.values();
+            all.filter(|node| node.address != master.address)
+        };
+        if others().any(|node| !node.is_known() || node.info.loading) {
+            return None;
+        }
+        let holders = || others().filter(|node| node.info.keys > 0);
+        if holders().next().is_none() {
+            // Nobody has anything: then it may as well go on.
+            return Some(master);
+        }
+        // Who provably has all that the others have; between histories that have nothing to do with each other, or
+        // went apart, people choose.
+        let has_all = |node: &&Node| {
+            self.is_able(node)
+                && holders().all(|other| other.address == node.address || holds_all_of(node, other))
+        };
+        self.best(holders().filter(has_all))
+    }
+
+    /// The master, back with data, or whoever read more of the very same history from its disk: of what was
+    /// restarted as a whole the newest snapshot goes on.
+    fn newest_of_its_history<'a>(&'a self, master: &'a Node) -> &'a Node {
+        let history = &master.info.lineage;
+        let same = |node: &&Node| {
+            self.is_able(node) && history.is_known() && node.info.lineage.now == history.now
+        };
+        let ahead = self.nodes.values().filter(same);
+        let ahead = ahead.filter(|node| node.info.offset > master.info.offset);
+        ahead.max_by_key(|node| node.info.offset).unwrap_or(master)
     }
 
     /// Whether a node could be promoted at all.
     fn is_fit(&self, node: &Node) -> bool {
+        self.is_able(node) && !node.info.role.is_blank()
+    }
+
+    /// Whether a node is in a state to take another's place as master.
+    fn is_able(&self, node: &Node) -> bool {
         node.is_known()
             && node.down.is_none()
             && !node.info.loading
-            && !node.info.role.is_blank()
             && node.info.priority > 0
             && node.unfit_until.is_none_or(|until| until <= self.now)
             && self.durable.master != Some(node.address)
+    }
+
+    /// Why a node does not take the master's place, in words for people; nothing, if it could.
+    pub(crate) fn obstacle(&self, node: &Node) -> Option<&'static str> {
+        let former = self.formers.contains(&node.address) && !self.has_followed(node);
+        let unfit = node.unfit_until.is_some_and(|until| until > self.now);
+        let anew = node.info.role.is_blank() || node.holding == Holding::Stale;
+        let obstacles = [
+            (node.wire.refusal.is_some(), "does not let this Duke in"),
+            (!node.is_known() || node.down.is_some(), "is out of reach"),
+            (node.info.loading, "is loading its data"),
+            (node.info.priority == 0, "has the priority 0"),
+            (unfit, "did not become master when it was told to"),
+            (anew, "was started anew and has not been in sync since"),
+            (
+                !Self::is_whole(node),
+                "has not got its first copy of the data",
+            ),
+            (former, "was master before and has not been in sync since"),
+            (!self.is_current(node), "has data of another history"),
+        ];
+        let first = obstacles.into_iter().find(|(is, _)| *is);
+        first.map(|(_, words)| words)
     }
 
     /// Whether its data is a part of the group's present history, as far as this Duke saw. While the
@@ -88,18 +152,21 @@ impl Closed {
         if self.master_down().is_none() && !in_touch {
             return false;
         }
-        let ours = self.present_part(node).is_some()
-            || match &self.lineage {
-                Some(lineage) if lineage.is_known() && node.info.lineage.is_known() => {
-                    lineage.meets(&node.info.lineage)
-                }
-                // Nobody knows any more what the master had: at least it was in touch with it.
-                _ => !node.info.unsynced,
-            };
+        let meets = |lineage: &Lineage| lineage.meets(&node.info.lineage);
+        let ours = self.present_part(node).is_some() || self.lineage.as_ref().is_some_and(meets);
         // Who restarted may have what it once had, and a former master writes of its own, until it has
         // taken over the present one's history.
         let former = self.formers.contains(&node.address);
-        ours && (self.has_followed(node) || !(node.reborn || former))
+        ours && Self::is_whole(node)
+            && (self.has_followed(node) || !(node.holding == Holding::Stale || former))
+    }
+
+    /// Whether it has a whole data set: it is, or was, in touch with the master it follows, or this process of it
+    /// was seen in touch with the one before. A copy that was broken off may have left it nothing, and one that
+    /// has begun leaves it no offset but the first.
+    fn is_whole(node: &Node) -> bool {
+        let keeps = node.info.keys > 0 && node.info.offset > 1;
+        !node.info.unsynced || (node.holding == Holding::Whole && keeps)
     }
 
     /// Whether it follows the present master, and names its very history: they have been in touch, if
@@ -141,38 +208,29 @@ impl Closed {
         part.or_else(|| self.mutated(Mutant::IgnoreLineage).then_some(*offset))
     }
 
-    /// Whether the master came back without a single key, and others, of whatever history, have some.
-    /// Offsets and names of histories do not tell: a server that reads a file of commands back has lost them
-    /// just like an empty one.
-    fn is_emptied(&self, master: &Node) -> bool {
-        let keeps = |node: &Node| self.is_fit(node) && node.info.keys > 0;
-        master.info.keys == 0 && self.nodes.values().any(keeps)
-    }
-
     /// The master itself, if it is back from a restart and nobody else may hold as much of its history.
     fn returned_master(&self) -> Option<&Node> {
         let master = self.nodes.get(&self.durable.master?)?;
-        // Somebody who is out of reach just now may hold more than a master that restarted empty.
+        // Somebody who is out of reach just now, or still reads its data, may hold more than a master that restarted.
         let patience = self.master_settings().failover_timeout;
-        let given_up = |node: &Node| {
-            node.wire
-                .silent_since()
-                .is_some_and(|since| self.now.since(since) > patience)
-        };
+        let long =
+            |since: Option<Time>| since.is_some_and(|since| self.now.since(since) > patience);
         let alone = self.nodes.values().all(|node| {
-            let outdated = node.is_known() && (node.info.role.is_blank() || !self.is_current(node));
-            node.address == master.address || outdated || (!node.is_known() && given_up(node))
+            let outdated = node.info.role.is_blank() || !self.is_current(node);
+            let heard = node.is_known() && (!node.info.loading || long(self.master_down()));
+            let gone = !node.is_known() && long(node.wire.silent_since());
+            node.address == master.address || (heard && outdated) || gone
         });
         let back = master.is_known() && master.restarted && !master.info.loading;
         (alone && back).then_some(master)
     }
+}
 
-    /// Whether the master has been down for longer than anybody should wait for it.
-    fn is_master_given_up(&self) -> bool {
-        let patience = self.master_settings().failover_timeout;
-        self.master_down()
-            .is_some_and(|since| self.now.since(since) > patience)
-    }
+/// Whether one node's history contains the other's as far as that goes.
+fn holds_all_of(one: &Node, other: &Node) -> bool {
+    let (ours, theirs) = (&one.info, &other.info);
+    let part = ours.lineage.part_of(&theirs.lineage.now, ours.offset);
+    theirs.lineage.is_known() && part.is_some_and(|part| part >= theirs.offset)
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ impl Open {
             master_down: master.server.down.is_some(),
             leads,
             target: target.and_then(|server| server.address.socket()),
+            nobody_fit: false,
         };
         Some(OpenView {
             belief,

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 use duke_core::{ClientId, Input, LinkError, LinkId, RequestId};
 use duke_resp::Bytes;
 
-use super::{CONNECT_PATIENCE, Caller, DELAY, Event, Link, World};
+use super::{CONNECT_PATIENCE, Caller, DELAY, DISK_PAUSE, Event, Link, World};
 
 impl World {
     pub(super) fn is_cut(&self, left: SocketAddr, right: SocketAddr) -> bool {
@@ -173,10 +173,24 @@ impl World {
                 sequence,
                 text,
             } => {
-                if self.dukes[duke].life == life && self.dukes[duke].engine.is_some() {
-                    self.dukes[duke].disk = Some(text);
-                    self.give(duke, Input::Persisted { sequence });
+                let one = &mut self.dukes[duke];
+                // A newer state holds all that an older one did.
+                if one.life != life || one.engine.is_none() || sequence < one.saved {
+                    return;
                 }
+                if one.spoiled {
+                    let again = Event::Durable {
+                        duke,
+                        life,
+                        sequence,
+                        text,
+                    };
+                    self.later(DISK_PAUSE, again);
+                    return self.give(duke, Input::PersistFailed { sequence });
+                }
+                one.disk = Some(text);
+                one.saved = sequence;
+                self.give(duke, Input::Persisted { sequence });
             }
             Event::Sync { node } => self.sync(node),
         }
