@@ -47,12 +47,20 @@ pub enum Kind {
     Misdirect,
     /// A server gives whole copies to nobody for a while.
     Withhold,
-    /// A Duke's disk writes nothing for a while, and says so; of open groups only.
+    /// A Duke's disk writes nothing for a while, and says so.
     FailDisk,
+    /// A server's process dies, and for a while somebody else's server is at its address.
+    Recycle,
+    /// A Duke's process dies, and for a while somebody else pretends to be one at its address.
+    Impostor,
+    /// A server lets no Duke in for a while.
+    Refuse,
+    /// A member tells of epochs or generations that cannot be.
+    Boast,
 }
 
 impl Kind {
-    /// All of them but those that only open groups know.
+    /// Those that every kind of group may have.
     pub const ALL: [Self; 20] = [
         Self::KillDuke,
         Self::WipeDuke,
@@ -74,6 +82,15 @@ impl Kind {
         Self::Priority,
         Self::Misdirect,
         Self::Withhold,
+    ];
+
+    /// Those that only closed groups are asked to bear; [`Self::FailDisk`] open ones, too, but seldom.
+    pub const CLOSED: [Self; 5] = [
+        Self::FailDisk,
+        Self::Recycle,
+        Self::Impostor,
+        Self::Refuse,
+        Self::Boast,
     ];
 }
 
@@ -122,6 +139,7 @@ pub(crate) enum Undo {
     Hurry(Host),
     QuickDisk(usize),
     MendDisk(usize),
+    Admit(usize),
     Give(usize),
 }
 

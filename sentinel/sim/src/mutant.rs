@@ -19,18 +19,23 @@ pub enum Mutation {
 
 impl Mutation {
     /// Those of a closed group.
-    pub const CLOSED: [Self; 15] = [
+    pub const CLOSED: [Self; 20] = [
         Self::AcknowledgeEarly,
         Self::ForgetEpochs,
         Self::Engine(Mutant::BelieveAbsurdEpochs),
         Self::Engine(Mutant::CountStrangers),
+        Self::Engine(Mutant::GoOnWithoutReason),
         Self::Engine(Mutant::HearOlderGenerations),
         Self::Engine(Mutant::HearOlderMasters),
         Self::Engine(Mutant::IgnoreLineage),
+        Self::Engine(Mutant::IgnoreRefusals),
+        Self::Engine(Mutant::LeadBeforeOwnVote),
         Self::Engine(Mutant::LeadWithoutMajority),
         Self::Engine(Mutant::LeaveFormerMasters),
+        Self::Engine(Mutant::PromoteHalfSynced),
         Self::Engine(Mutant::PromoteLowest),
         Self::Engine(Mutant::RecoverFromOne),
+        Self::Engine(Mutant::RelyOnFailingDisk),
         Self::Engine(Mutant::StandAgainInEpoch),
         Self::Engine(Mutant::SteerInMinority),
         Self::Engine(Mutant::VoteTwice),

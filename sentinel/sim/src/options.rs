@@ -112,6 +112,12 @@ impl Options {
         if faults.is_empty() {
             faults.push(Kind::KillNode);
         }
+        // Of a generator of their own, so that all other seeds mean what they meant before these were thought of.
+        let mut late = ChaCha8Rng::seed_from_u64(seed ^ 0x10c4);
+        if late.random_bool(0.4) {
+            let more = Kind::CLOSED.into_iter();
+            faults.extend(more.filter(|_| late.random_bool(0.4)));
+        }
         Self {
             seed,
             group: Group::Closed,
@@ -166,7 +172,9 @@ impl Options {
         let slowest = base.delay.1;
         let down_after = pick(&mut rng, &[300, 1_000, 1_000, 3_000]).max(6 * slowest / MILLI);
         let mut faults = base.faults.clone();
-        faults.retain(|kind| !matches!(kind, Kind::WipeDuke | Kind::Stranger));
+        faults.retain(|kind| {
+            !matches!(kind, Kind::WipeDuke | Kind::Stranger) && !Kind::CLOSED.contains(kind)
+        });
         if ChaCha8Rng::seed_from_u64(seed ^ 0xd15c).random_bool(0.25) {
             faults.push(Kind::FailDisk);
         }

@@ -12,6 +12,9 @@
 //!   elected in it or by the operator; memory comes from the operator or a majority that has it.
 //! - [`promotion`]: the promoted node lacks no acknowledged write that another eligible node, asked in
 //!   the same election, holds. [`crate::history`] says which losses asynchronous replication permits.
+//! - [`emptier`]: nobody is promoted who never had a whole copy, or who is back empty, while another may have more.
+//! - [`needless`]: nobody replaces a master that is well, unless somebody ordered it.
+//! - [`trust`]: nobody is ordered about who never accepted the group's password; whose disk fails promises nothing.
 //! - [`order`]: orders in a master's name are given only while a majority is known to believe in it;
 //!   nothing is said of which the disk does not know; strangers change nothing.
 //!
@@ -23,9 +26,12 @@
 
 mod belief;
 mod claim;
+mod emptier;
+mod needless;
 mod open;
 mod order;
 mod promotion;
+mod trust;
 mod vote;
 
 use std::{
@@ -95,6 +101,12 @@ struct Watch {
     /// In which epoch it believed in the same master before, and since when, if it did.
     renewed: Option<(Epoch, Micros)>,
     disk: DiskWatch,
+    /// It was told that its disk takes nothing.
+    disk_fails: bool,
+    /// Somebody ordered it to replace the master, and it has not done so yet.
+    ordered: bool,
+    /// The master it has just begun to replace although nobody ordered that.
+    replaced: Option<SocketAddr>,
 }
 
 /// In which master's epoch another Duke believes, by its hellos, and when it said so last.
@@ -255,6 +267,7 @@ impl Oracle {
             watch.renewed = same.then(|| (known.configured(), watch.switched));
         }
         self.check_progress(duke, known.as_ref(), &next);
+        self.check_disk(duke, known.as_ref(), &next);
         self.check_master(duke, now, known.as_ref(), &next, nodes, history);
         let led = known.as_ref().and_then(|known| known.leads);
         if next.leads != led
@@ -263,11 +276,16 @@ impl Oracle {
             self.check_election(duke, &next, epoch, kept);
             self.watches[duke].witnesses.clear();
         }
+        if led.is_some() && next.leads.is_none() {
+            self.watches[duke].ordered = false;
+        }
         let told = known.as_ref().and_then(|known| known.target);
         if next.target != told
             && let Some(target) = next.target
         {
             self.check_choice(duke, now, &next, target, nodes, history);
+            self.check_need(duke, &next, target);
+            self.check_emptier(duke, &next, target, nodes, history);
         }
     }
 

@@ -6,6 +6,7 @@
 //! a snapshot forgets them, a partial resynchronisation needs the right id and a backlog that goes
 //! back far enough.
 
+mod door;
 mod info;
 mod open;
 
@@ -20,7 +21,10 @@ use crate::{
     queue::{Micros, SECOND},
 };
 
-pub(crate) use self::open::{Open, Postponed};
+pub(crate) use self::{
+    door::{Door, PASSWORD, no_login, wrong_password},
+    open::{Open, Postponed},
+};
 
 /// Whom a server follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -163,6 +167,8 @@ pub(crate) struct Server {
     pub(crate) role: Role,
     /// It was in touch with the master it follows since it was told to, and has a whole data set.
     pub(crate) synced: bool,
+    /// This process of it was given a whole data set of the group's, or was its master.
+    pub(crate) whole: bool,
     /// Where its data ends.
     pub(crate) place: Place,
     /// Where the branch before this one ended, if its name is still known.
@@ -181,6 +187,12 @@ pub(crate) struct Server {
     pub(crate) withholds: bool,
     /// When it was last heard of its master.
     pub(crate) heard: Micros,
+    /// Whom it lets in.
+    pub(crate) door: Door,
+    /// Somebody else's server is at its address; it is dead itself.
+    pub(crate) squatter: Option<Door>,
+    /// Connections whose login it accepted.
+    pub(crate) admitted: Vec<ConnectionId>,
     /// What is different in an open group.
     pub(crate) open: Open,
     queued: Vec<(ConnectionId, Vec<Vec<Bytes>>)>,
@@ -215,6 +227,7 @@ impl Server {
                 link: Link::Down(0),
             },
             synced: false,
+            whole: false,
             place,
             before: None,
             backlog_from: 0,
@@ -224,6 +237,9 @@ impl Server {
             followers: Vec::new(),
             withholds: false,
             heard: 0,
+            door: Door::Ours,
+            squatter: None,
+            admitted: Vec::new(),
             open: Open::default(),
             queued: Vec::new(),
             info: None,
@@ -259,6 +275,9 @@ impl Server {
             link: Link::Down(now),
         };
         self.synced = false;
+        self.whole = false;
+        self.squatter = None;
+        self.admitted.clear();
         self.queued.clear();
         self.followers.clear();
         if self.open.group == Group::Open {
@@ -324,6 +343,7 @@ impl Server {
             return false;
         }
         self.role = Role::Master;
+        self.whole = true;
         self.before = Some(self.place);
         self.place.branch = history.branch(Some(self.place), self.place.offset);
         self.changed();
@@ -383,6 +403,7 @@ impl Server {
         self.before = None;
         self.backlog_from = place.offset;
         self.synced = true;
+        self.whole = true;
         self.stored = place;
         self.changed();
     }
@@ -428,6 +449,11 @@ impl Server {
         words: &[Bytes],
         history: &mut History,
     ) -> Effect {
+        if self.open.group == Group::Closed
+            && let Some(reply) = self.log_in(from, words)
+        {
+            return Effect::plain(reply);
+        }
         let first: &[u8] = words.first().map_or(b"", |word| word);
         let queue = self.queued.iter().position(|(id, _)| *id == from);
         if let Some(queue) = queue
@@ -459,7 +485,7 @@ impl Server {
                 kills: true,
                 ..Effect::plain(Frame::Integer(0))
             },
-            b"AUTH" | b"CLIENT" => Effect::plain(Frame::ok()),
+            b"CLIENT" => Effect::plain(Frame::ok()),
             other => panic!(
                 "a Duke sent {} to a data node",
                 String::from_utf8_lossy(other)
@@ -516,6 +542,7 @@ impl Server {
     /// A connection is gone, and what was queued on it.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
         self.queued.retain(|(id, _)| *id != connection);
+        self.admitted.retain(|id| *id != connection);
         self.open.forget(connection);
         self.followers
             .retain(|follower| follower.connection != connection);

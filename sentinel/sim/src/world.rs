@@ -8,11 +8,13 @@ mod channel;
 mod choice;
 mod client;
 mod duke;
+mod health;
 mod node;
 mod open;
 mod operator;
 mod peace;
 mod replication;
+mod stranger;
 mod trouble;
 
 use std::{collections::VecDeque, fmt::Write as _, net::SocketAddr};
@@ -21,9 +23,9 @@ use duke_core::{LinkError, RequestId};
 use duke_resp::{Bytes, Frame};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 
-use self::{client::Client, duke::Duke, operator::Operator};
+use self::{client::Client, duke::Duke, health::Health, operator::Operator};
 use crate::{
-    fault::{Fault, Undo},
+    fault::{Fault, Kind as FaultKind, Undo},
     history::{History, Place},
     network::{Connection, ConnectionId, Delivery, Host, Kind, Network, Passage, Segment, Side},
     options::Options,
@@ -155,6 +157,7 @@ pub struct World {
     clients: Vec<Client>,
     operator: Operator,
     frozen: Vec<bool>,
+    health: Health,
     inboxes: Vec<Inbox>,
     /// Hosts that faults may touch; all, until some stay lost.
     lost: Vec<bool>,
@@ -188,6 +191,7 @@ impl World {
             clients: (0..clients).map(|_| Client::default()).collect(),
             operator: Operator::new(dukes),
             frozen: vec![false; hosts],
+            health: Health::new(dukes, nodes),
             inboxes: (0..hosts).map(|_| Inbox::new()).collect(),
             lost: vec![false; hosts],
             peace: false,
@@ -469,6 +473,10 @@ impl World {
     pub fn strike(&mut self, fault: Fault) {
         self.tell(format_args!("fault: {fault}"));
         self.begin_fault(fault);
+        self.examine(fault.kind == FaultKind::Reset, None);
+        if fault.kind == FaultKind::JumpClock {
+            self.examine(false, Some(fault.duke));
+        }
     }
 }
 

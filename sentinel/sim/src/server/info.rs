@@ -14,16 +14,24 @@ use crate::{
 impl Server {
     /// What INFO says now.
     pub(super) fn info(&mut self, now: Micros, history: &History) -> Bytes {
-        if let Some(known) = &self.info {
-            return known.clone();
+        let text = if let Some(known) = &self.info {
+            known.clone()
+        } else {
+            let text = Bytes::from(self.print(now, history));
+            // How long a connection has been down changes by itself.
+            let lasts = self.role == Role::Master || self.in_touch().is_some();
+            if lasts && self.open.group == Group::Closed {
+                self.info = Some(text.clone());
+            }
+            text
+        };
+        // So does how long nothing has been heard on one that stands.
+        let silent = now.saturating_sub(self.heard) / SECOND;
+        if self.in_touch().is_none() || silent == 0 {
+            return text;
         }
-        let text = Bytes::from(self.print(now, history));
-        // How long a connection has been down changes by itself.
-        let lasts = self.role == Role::Master || self.in_touch().is_some();
-        if lasts && self.open.group == Group::Closed {
-            self.info = Some(text.clone());
-        }
-        text
+        let line = format!("master_last_io_seconds_ago:{silent}\r\n");
+        Bytes::from([&text[..], line.as_bytes()].concat())
     }
 
     fn print(&self, now: Micros, history: &History) -> String {

@@ -21,6 +21,7 @@ use crate::{
     options::{Group, Options},
     oracle::Order,
     queue::{MILLI, Micros},
+    server::PASSWORD,
 };
 
 /// Through which everything a Duke publishes is heard.
@@ -34,7 +35,7 @@ const GUESTS: u64 = 4000;
 const CHANNEL: Bytes = Bytes::from_static(b"__sentinel__:hello");
 
 /// Passwords of the group.
-pub(super) const SECRETS: [&str; 4] = ["data", "admin", "peer", "agent"];
+pub(super) const SECRETS: [&str; 4] = [PASSWORD, "admin", "peer", "agent"];
 
 /// One Duke.
 #[derive(Debug)]
@@ -62,6 +63,11 @@ pub(super) struct Duke {
     infos: Vec<(RequestId, LinkId, Micros)>,
     /// Questions for the group's past, and who was asked.
     recoveries: Vec<(RequestId, Host)>,
+    /// Logins that were not answered yet, and on which connections they were accepted.
+    logins: Vec<(RequestId, LinkId)>,
+    admitted: Vec<LinkId>,
+    /// It is dead, and somebody pretends to be one at its address.
+    pub(super) impostor: Option<u64>,
 }
 
 /// A monotonic clock that may run too fast and jump ahead.
@@ -117,6 +123,9 @@ impl Duke {
             finished: Vec::new(),
             infos: Vec::new(),
             recoveries: Vec::new(),
+            logins: Vec::new(),
+            admitted: Vec::new(),
+            impostor: None,
         }
     }
 
@@ -139,6 +148,9 @@ impl World {
 
     /// Starts a Duke's process with what its disk has.
     pub(super) fn boot(&mut self, duke: usize) {
+        if self.dukes[duke].impostor.take().is_some() {
+            self.vacate(duke);
+        }
         let seed = self.rng.random();
         let now = self.time(duke);
         let mut engine = match self.options.group {
@@ -203,6 +215,8 @@ impl World {
         one.finished.clear();
         one.infos.clear();
         one.recoveries.clear();
+        one.logins.clear();
+        one.admitted.clear();
         one.wake = Micros::MAX;
         self.network.powered[duke] = power;
         self.network.listening[duke] = false;
@@ -284,6 +298,11 @@ impl World {
             let kept = one.disk.kept();
             self.oracle
                 .observe(duke, self.now, view, kept, &self.nodes, &mut self.history);
+            let replaced = self.oracle.take_replaced(duke);
+            if replaced.is_some_and(|master| self.is_surely_well(master)) {
+                self.oracle
+                    .needless(duke, "a majority has had it well and in reach");
+            }
         } else {
             self.observe_open(duke);
         }
@@ -396,8 +415,12 @@ impl World {
                 }
                 infos.push((request, link, self.now));
             }
+            b"AUTH" => self.dukes[duke].logins.push((request, link)),
             b"DUKE" => self.dukes[duke].recoveries.push((request, to)),
             b"REPLICAOF" | b"SLAVEOF" => {
+                if !self.is_open() && !self.dukes[duke].admitted.contains(&link) {
+                    self.oracle.gave_orders_to_stranger(duke, to);
+                }
                 let order = order_in(&words);
                 let address = self.address_of(to);
                 match self.dukes[duke].disk.kept() {
@@ -454,6 +477,7 @@ impl World {
         if self.frozen[duke] {
             self.dukes[duke].finished.push(sequence);
         } else {
+            self.oracle.disk_fails(duke, false);
             self.give(duke, Input::Persisted { sequence });
         }
     }
@@ -461,6 +485,7 @@ impl World {
     /// What the disk finished while the process did not run.
     pub(super) fn catch_up(&mut self, duke: usize) {
         for sequence in std::mem::take(&mut self.dukes[duke].finished) {
+            self.oracle.disk_fails(duke, false);
             self.give(duke, Input::Persisted { sequence });
         }
     }
@@ -475,7 +500,7 @@ impl World {
         segment: Segment<Message>,
     ) {
         if self.dukes[duke].engine.is_none() {
-            return;
+            return self.impostor_hears(duke, id, side, &segment);
         }
         if side == 1 {
             return self.peer_says(duke, id, segment);
@@ -502,6 +527,7 @@ impl World {
                 self.give(duke, Input::LinkDown { link, error });
             }
             Segment::Data(Message::Reply(request, reply, witness)) => {
+                self.note_login(duke, request, &reply);
                 if let Some(witness) = witness {
                     let infos = &self.dukes[duke].infos;
                     let asked = infos.iter().find(|(asked, _, _)| *asked == request);
@@ -525,6 +551,17 @@ impl World {
                 );
             }
             Segment::Data(_) => {}
+        }
+    }
+
+    /// Remembers on which connections a Duke's login was accepted.
+    fn note_login(&mut self, duke: usize, request: RequestId, reply: &Frame) {
+        let one = &mut self.dukes[duke];
+        if let Some(at) = one.logins.iter().position(|(asked, _)| *asked == request) {
+            let (_, link) = one.logins.swap_remove(at);
+            if *reply == Frame::ok() {
+                one.admitted.push(link);
+            }
         }
     }
 
@@ -572,6 +609,8 @@ impl World {
     fn unlink(&mut self, duke: usize, link: LinkId) -> Option<ConnectionId> {
         let id = self.linked(duke, link)?;
         self.dukes[duke].links.retain(|(known, _)| *known != link);
+        self.dukes[duke].admitted.retain(|known| *known != link);
+        self.dukes[duke].logins.retain(|(_, known)| *known != link);
         if let Some(connection) = self.network.get_mut(id) {
             let host = connection.ends[1];
             self.oracle.disregard(duke, host);

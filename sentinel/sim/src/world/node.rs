@@ -97,6 +97,9 @@ impl World {
         side: Side,
         segment: Segment<Message>,
     ) {
+        if let Some(door) = self.nodes[node].squatter {
+            return self.squatter_hears(door, id, side, &segment);
+        }
         if !self.nodes[node].alive {
             return;
         }
@@ -196,6 +199,7 @@ impl World {
                 place.branch, place.offset
             ));
         }
+        self.examine(false, None);
         self.drop_followers(node);
         let host = self.nodes[node].host;
         for (id, side) in self.connections_of(host) {
@@ -243,10 +247,13 @@ impl World {
     /// Starts a server's process; `emptied` if its data was lost meanwhile.
     pub(super) fn start_node(&mut self, node: usize, emptied: bool) {
         let now = self.now;
-        let server = &mut self.nodes[node];
-        if server.alive {
+        if self.nodes[node].alive {
             return;
         }
+        if self.nodes[node].squatter.is_some() {
+            self.vacate(self.nodes[node].host);
+        }
+        let server = &mut self.nodes[node];
         server.start(now, emptied, &mut self.history);
         if self.options.group == Group::Open && server.role == Role::Master {
             self.oracle.restarted(&self.nodes[node], &mut self.history);
@@ -268,6 +275,7 @@ impl World {
         if server.life == life && server.alive {
             server.loading = false;
             server.changed();
+            self.examine(false, None);
         }
     }
 }

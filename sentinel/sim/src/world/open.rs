@@ -112,6 +112,7 @@ impl World {
             .push(self.now + RETRY, Event::Written { duke, life });
         if !self.frozen[duke] {
             self.give(duke, Input::PersistFailed { sequence });
+            self.oracle.disk_fails(duke, true);
         }
     }
 

@@ -15,6 +15,9 @@ use crate::{
 const PERIOD: u64 = 500 * MILLI;
 /// How long whoever was master last is waited for before another node is chosen.
 const PATIENCE: u64 = 6 * SECOND;
+/// How long the Dukes may have said that nobody is fit to be master until somebody orders the operator to begin
+/// anew with what there is.
+const ACCEPTED_LOSS: u64 = 15 * SECOND;
 /// The operator's place among those who may log in.
 const OPERATOR: usize = 1;
 
@@ -30,6 +33,8 @@ pub(super) struct Operator {
     epoch: u64,
     /// Since when the group is without memory.
     leaderless: Option<u64>,
+    /// Since when a majority has said that nobody is fit to be master.
+    stuck: Option<u64>,
 }
 
 /// A beginning it gave the group.
@@ -47,11 +52,22 @@ impl Operator {
             seed: None,
             epoch: 0,
             leaderless: None,
+            stuck: None,
         }
+    }
+
+    /// The Dukes' names, as they last said them.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 }
 
 impl World {
+    /// The name of a Duke, as it last said it.
+    pub(super) fn name_of(&self, duke: usize) -> &str {
+        &self.operator.names[duke]
+    }
+
     fn operator_host(&self) -> usize {
         self.options.dukes + self.options.nodes + self.options.clients
     }
@@ -66,7 +82,7 @@ impl World {
                 self.dukes[*duke].engine.is_some() && self.is_conversation_possible(here, *duke)
             })
             .collect();
-        let mut remembering = 0;
+        let (mut remembering, mut stuck) = (0, 0);
         for &duke in &reached {
             let Some(view) = self.dukes[duke].view() else {
                 continue;
@@ -74,6 +90,7 @@ impl World {
             view.id.clone_into(&mut self.operator.names[duke]);
             self.operator.epoch = self.operator.epoch.max(view.current_epoch);
             remembering += usize::from(view.memory);
+            stuck += usize::from(view.nobody_fit);
         }
         if self.operator.names.iter().any(String::is_empty) {
             return;
@@ -84,8 +101,12 @@ impl World {
         let unreached = self.options.dukes - reached.len();
         let majority = self.options.majority();
         let brainless = remembering + unreached < majority;
-        if (brainless || self.is_orphaned()) && reached.len() >= majority {
-            self.seed(&reached);
+        let now = self.now;
+        let since = self.operator.stuck.filter(|_| stuck >= majority);
+        self.operator.stuck = (stuck >= majority).then(|| since.unwrap_or(now));
+        let accepted = since.is_some_and(|since| now - since > ACCEPTED_LOSS);
+        if (brainless || accepted || self.is_orphaned()) && reached.len() >= majority {
+            self.seed(&reached, accepted);
         } else {
             self.operator.leaderless = None;
         }
@@ -139,10 +160,10 @@ impl World {
         }
     }
 
-    /// Gives the group a beginning.
-    fn seed(&mut self, reached: &[usize]) {
+    /// Gives the group a beginning; at once with whoever there is, if the loss was accepted.
+    fn seed(&mut self, reached: &[usize], accepted: bool) {
         let since = *self.operator.leaderless.get_or_insert(self.now);
-        let Some(node) = self.chosen(self.now - since > PATIENCE) else {
+        let Some(node) = self.chosen(accepted || self.now - since > PATIENCE) else {
             return;
         };
         let master = self.nodes[node].address;

@@ -104,6 +104,7 @@ impl World {
             Segment::Data(Message::Continue(place)) => {
                 self.nodes[node].advance(*place);
                 self.nodes[node].synced = true;
+                self.nodes[node].whole = true;
                 self.in_touch(node, id);
             }
             Segment::Data(Message::CopyBegins) => self.link(node, Link::Copying(id)),

@@ -9,7 +9,7 @@ use crate::{
     fault::{Fault, Kind, Undo},
     network::{ConnectionId, Host},
     queue::{MILLI, Micros},
-    server::{Change, Role},
+    server::{Change, Door, Role},
 };
 
 impl World {
@@ -103,6 +103,10 @@ impl World {
                 self.dukes[duke].fails = true;
                 self.queue.push(end, Event::Undo(Undo::MendDisk(duke)));
             }
+            Kind::Recycle => self.recycle(node, end, number),
+            Kind::Impostor => self.impersonate(duke, end, number),
+            Kind::Refuse => self.refuse(node, end),
+            Kind::Boast => self.boast(duke, number),
             Kind::KillNode => self.take_node_down(node, end, false),
             Kind::EmptyNode => self.take_node_down(node, end, true),
             Kind::PowerLoss => self.cut_power(one, end),
@@ -256,6 +260,8 @@ impl World {
             if let Some(Frame::Error(text)) = answer {
                 let text = String::from_utf8_lossy(&text).into_owned();
                 self.tell(format_args!("d{} refused: {text}", duke + 1));
+            } else {
+                self.oracle.ordered_failover(duke);
             }
         }
     }
@@ -331,7 +337,49 @@ impl World {
         }
     }
 
+    /// A hello in a member's name tells of numbers that cannot be. They differ from one such hello to the next: of
+    /// what a majority agrees on somebody would have to be able to convince it.
+    fn boast(&mut self, duke: usize, number: u64) {
+        if self.dukes[duke].engine.is_none() || self.frozen[duke] {
+            return;
+        }
+        self.tick(duke);
+        let Some(view) = self.dukes[duke].view() else {
+            return;
+        };
+        let (epoch, generation) = (view.current_epoch, view.generation);
+        let others = self.operator.names();
+        let others: Vec<&String> = others.iter().filter(|name| **name != view.id).collect();
+        let Some(member) = others.get(pick(number / 16, others.len().max(1))) else {
+            return;
+        };
+        let absurd = [u64::MAX - number % 9, (1 << 41) + number % (1 << 60)][pick(number / 4, 2)];
+        let (epoch, config, generation) = match number % 4 {
+            0 => (absurd, absurd, generation + 1),
+            1 => (epoch + 1, absurd, generation + 1),
+            2 => (epoch + 1, epoch + 1, absurd),
+            _ => (absurd, epoch, generation + 1),
+        };
+        let wrong = Self::node_address(pick(number / 64, self.nodes.len()));
+        let hello = format!(
+            "10.9.9.9,26379,{member},{epoch},mymaster,{},{},{config},{generation}",
+            wrong.ip(),
+            wrong.port()
+        );
+        let before = self.oracle.footprint(duke);
+        self.ask(duke, Some(2), &["PUBLISH", "__sentinel__:hello", &hello]);
+        if before != self.oracle.footprint(duke) {
+            let what = format!("d{} believed {hello}", duke + 1);
+            self.oracle.fail(what);
+        }
+    }
+
     pub(super) fn undo(&mut self, undo: Undo) {
+        self.end_fault(undo);
+        self.examine(false, None);
+    }
+
+    fn end_fault(&mut self, undo: Undo) {
         match undo {
             Undo::StartDuke(duke, life) => {
                 let dead = self.dukes[duke].engine.is_none() && self.dukes[duke].life == life;
@@ -366,6 +414,7 @@ impl World {
             Undo::Hurry(host) => self.network.lag[host] = 0,
             Undo::QuickDisk(duke) => self.dukes[duke].slow = 0,
             Undo::MendDisk(duke) => self.dukes[duke].fails = false,
+            Undo::Admit(node) => self.nodes[node].door = Door::Ours,
             Undo::Give(node) => self.nodes[node].withholds = false,
         }
     }
