@@ -10,7 +10,6 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource as _,
     runtime::{
@@ -29,6 +28,7 @@ use self::{
     memory::Memory,
     pass::pass,
     resolve::Defaults,
+    sketch::Kept,
 };
 use crate::{
     api::FIELD_MANAGER,
@@ -37,12 +37,14 @@ use crate::{
 };
 
 pub mod apply;
+pub mod backoff;
 pub mod cache;
 pub mod caches;
 pub mod drift;
 pub mod memory;
 pub mod object;
 pub mod observe;
+pub mod ownership;
 mod pass;
 pub mod plan;
 pub mod report;
@@ -52,11 +54,8 @@ pub mod sketch;
 /// How many Pipelines are worked on at once.
 const CONCURRENCY: u16 = 16;
 
-/// The shortest and longest pause after a failed pass.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-
-/// The pause after a pass that looked at something stale.
-const STALE: Duration = Duration::from_millis(50);
+/// The longest pause after a failed pass: a failed pass may have left a server unasked.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Namespace and name of a Pipeline.
 type Key = (String, String);
@@ -102,13 +101,19 @@ impl Error {
 struct Group {
     memory: Mutex<Memory>,
     switched: Mutex<Option<Instant>>,
-    secret: Mutex<Option<Arc<Secret>>>,
+    passwords: Mutex<Option<Kept>>,
     wake: Notify,
 }
 
 impl Group {
     fn switched(&self) -> MutexGuard<'_, Option<Instant>> {
         self.switched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passwords(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.passwords
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -285,18 +290,19 @@ fn retry(pipeline: &Guarded, error: &Error, context: &Context) -> Action {
         warn!(error = %source, "left a Pipeline alone that cannot be read");
         return Action::await_change();
     }
-    if error.is_stale() {
-        return Action::requeue(STALE);
-    }
     let meta = pipeline.meta();
     let key = (
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
     );
-    let failed = group(&context.groups, &key).memory().failed_passes.min(10);
-    let (shortest, longest) = BACKOFF;
-    let pause = shortest.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
-    Action::requeue(pause.min(longest))
+    let failed = group(&context.groups, &key).memory().failed_passes;
+    let first = if error.is_stale() {
+        backoff::STALE
+    } else {
+        backoff::REFUSED
+    };
+    let pause = backoff::pause(first, failed, rand::random());
+    Action::requeue(pause.min(PAUSE_MAX))
 }
 
 #[cfg(test)]

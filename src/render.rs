@@ -31,6 +31,7 @@ pub mod user;
 pub use slice::{AddressFamily, Endpoint, Slices, slices};
 pub use user::{Passwords, RANDOM_BYTES};
 
+use self::server_config::Files;
 use crate::api::{
     label::{self, Component},
     resolved::Resolved,
@@ -79,7 +80,10 @@ impl fmt::Debug for Objects {
 pub fn objects(resolved: &Resolved, passwords: &Passwords) -> Objects {
     Objects {
         users: hash::stamp(user::secret(resolved, passwords)),
-        data_config: hash::stamp(server_config::config_map(resolved)),
+        data_config: hash::stamp(server_config::config_map(
+            resolved,
+            &Files::of(&resolved.data, resolved.data.replicas),
+        )),
         duke_config: hash::stamp(duke_config::config_map(resolved)),
         data_service: hash::stamp(service::data(resolved)),
         replicas_service: hash::stamp(service::replicas(resolved)),

@@ -5,7 +5,8 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -60,7 +61,7 @@ pub async fn serve(
     readiness: Arc<Readiness>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = listen(address).await?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let (accepted, place) = tokio::select! {
@@ -89,6 +90,17 @@ pub async fn serve(
             }
             drop(place);
         });
+    }
+}
+
+/// Listens on an address; on all of IPv4 where all of IPv6 was asked for and there is none.
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+    match TcpListener::bind(address).await {
+        Err(error) if address == any && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }
 

@@ -208,7 +208,7 @@ impl Stage {
             Self::Own(cluster) => {
                 let name = cluster.name();
                 format!(
-                    "look around:  export KUBECONFIG={}\n              kubectl get all\n              \
+                    "look around:  export KUBECONFIG={}\n              kubectl get pipeline,pods,services\n              \
                      cargo testbed --cluster {name} run node-1 redis-cli \
                      -h duke-{PIPELINE}.default.svc.cluster.local -p 26379 sentinel masters\n\
                      tear down:    cargo testbed --cluster {name} down",
@@ -216,7 +216,7 @@ impl Stage {
                 )
             }
             Self::Foreign(context) => format!(
-                "look around:  kubectl --context {context} get all\n\
+                "look around:  kubectl --context {context} get pipeline,pods,services\n\
                  tear down:    kubectl --context {context} delete -f example/pipeline.yaml -f example/operator.yaml"
             ),
         };

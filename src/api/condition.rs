@@ -13,6 +13,10 @@ use k8s_openapi::{
 pub enum ConditionType {
     /// The spec could be followed.
     SpecAccepted,
+    /// Every object that the Pipeline has is as it is wanted.
+    ObjectsApplied,
+    /// Everybody knows the passwords that the Secret has.
+    CredentialsApplied,
     /// There is a master, and it takes writes.
     MasterAvailable,
     /// A majority of the Dukes is alive, has memory, and agrees.
@@ -27,12 +31,17 @@ pub enum ConditionType {
     Spread,
     /// All of the above.
     Ready,
+    /// The group goes on with less than it had, and nobody has accepted that yet. It is no part of
+    /// the above: it appears when data was lost, and says what and when.
+    DataLost,
 }
 
 impl ConditionType {
     /// All of them, in the order in which they build upon each other.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::SpecAccepted,
+        Self::ObjectsApplied,
+        Self::CredentialsApplied,
         Self::MasterAvailable,
         Self::DukesAgree,
         Self::ReplicasInSync,
@@ -47,6 +56,8 @@ impl ConditionType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SpecAccepted => "SpecAccepted",
+            Self::ObjectsApplied => "ObjectsApplied",
+            Self::CredentialsApplied => "CredentialsApplied",
             Self::MasterAvailable => "MasterAvailable",
             Self::DukesAgree => "DukesAgree",
             Self::ReplicasInSync => "ReplicasInSync",
@@ -54,6 +65,7 @@ impl ConditionType {
             Self::Updated => "Updated",
             Self::Spread => "Spread",
             Self::Ready => "Ready",
+            Self::DataLost => "DataLost",
         }
     }
 }
@@ -99,6 +111,18 @@ pub enum Reason {
     RestartPending,
     /// The API server refused an object, or something outside keeps us from going on.
     Blocked,
+    /// An object of a name that the Pipeline needs is somebody else's.
+    ForeignObject,
+    /// Somebody changes an object whenever it is put back.
+    Contested,
+    /// Somebody changed a password in the Secret.
+    SecretChanged,
+    /// The Secret is gone, and nobody knows what stood in it.
+    SecretLost,
+    /// What somebody had changed was put back.
+    PutBack,
+    /// A server refuses the operator's password.
+    CredentialsRefused,
     /// Another condition is not as it should be.
     NotYet,
     /// Nothing could be observed.
@@ -129,6 +153,12 @@ impl Reason {
             Self::DirectiveRefused => "DirectiveRefused",
             Self::RestartPending => "RestartPending",
             Self::Blocked => "Blocked",
+            Self::ForeignObject => "ForeignObject",
+            Self::Contested => "Contested",
+            Self::SecretChanged => "SecretChanged",
+            Self::SecretLost => "SecretLost",
+            Self::PutBack => "PutBack",
+            Self::CredentialsRefused => "CredentialsRefused",
             Self::NotYet => "NotYet",
             Self::Unobserved => "Unobserved",
         }

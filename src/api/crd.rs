@@ -120,15 +120,22 @@ mod tests {
         );
         assert_eq!(
             names.short_names.as_deref(),
-            Some(&["pipelines".into(), "pl".into()][..])
+            Some(&["pl".into()][..]),
+            "no word of another product's: `kubectl delete pipelines --all` may mean that one"
         );
-        assert_eq!(names.categories.as_deref(), Some(&["all".into()][..]));
+        assert_eq!(
+            names.categories, None,
+            "`kubectl delete all --all` deletes no databases"
+        );
         let columns = definition.spec.versions[0]
             .additional_printer_columns
             .iter()
             .flatten();
         let columns: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
-        assert_eq!(columns, ["Master", "Replicas", "Dukes", "Status", "Age"]);
+        assert_eq!(
+            columns,
+            ["Master", "Replicas", "Dukes", "Status", "Age", "Reason"]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod line;
 pub mod value;
 
 pub use line::{Directive, LineError, parse};
-pub use value::{default_value, is_same};
+pub use value::{default_value, foreign_size, is_same};
 
 /// Directives of redis.conf that a Pipeline may not set, each with what to do instead.
 pub const REFUSED: &[(&str, &str)] = &[

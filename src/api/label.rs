@@ -5,6 +5,10 @@
 
 use std::collections::BTreeMap;
 
+/// Who looks after an object; [`MANAGER`] for ours.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`] of everything that this operator makes.
+pub const MANAGER: &str = "pipeline-operator";
 /// The Pipeline an object belongs to, by its name.
 pub const PIPELINE: &str = "kubernetes.lol/pipeline";
 /// Which half of a Pipeline an object belongs to.
@@ -18,8 +22,10 @@ pub const ROLE_REPLICA: &str = "replica";
 
 /// Annotation of owned objects: the hash of what was rendered.
 pub const HASH: &str = "kubernetes.lol/hash";
-/// Annotation of pod templates: the hash of the configuration that only a restart applies.
-pub const RESTART_HASH: &str = "kubernetes.lol/restart-hash";
+/// Annotation of the data ConfigMap: the uid that the pod with the candidate had when it got it.
+pub const CANDIDATE: &str = "kubernetes.lol/candidate";
+/// Annotation of the data ConfigMap: the uids of pods that may have started with a former text.
+pub const OUTDATED: &str = "kubernetes.lol/outdated";
 /// Annotation of the data ConfigMap: the names of the custom directives it holds that a running
 /// server takes live, so that one taken out of the spec later can be put back to its default.
 pub const LIVE_DIRECTIVES: &str = "kubernetes.lol/live-directives";
@@ -86,7 +92,7 @@ pub fn all(pipeline: &str, component: Component) -> BTreeMap<String, String> {
     let mut labels = selector(pipeline, component);
     for (key, value) in [
         ("app.kubernetes.io/component", component.as_str()),
-        ("app.kubernetes.io/managed-by", "pipeline-operator"),
+        (MANAGED_BY, MANAGER),
         ("app.kubernetes.io/name", pipeline),
         ("app.kubernetes.io/part-of", "pipeline"),
     ] {

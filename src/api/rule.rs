@@ -6,7 +6,7 @@
 use kube::core::{Message, Rule};
 
 use super::{
-    directive::{DUKE_SETTINGS, REFUSED, REFUSED_PREFIXES},
+    directive::{DUKE_SETTINGS, REFUSED, REFUSED_PREFIXES, value::SIZES},
     names::{NAME_MAX, RESERVED_ENDINGS},
 };
 
@@ -162,6 +162,19 @@ pub fn data_directives() -> Rule {
     Rule::new(format!("!self.exists(line, {refused})")).message(Message::Expression(format!(
         "'spec.pipeline.customConfig: remove ' + self.filter(line, {refused})[0] + ', which the \
          operator sets itself or which would break the group'"
+    )))
+}
+
+/// Sizes in custom lines are spelled as the servers read them.
+#[must_use]
+pub fn data_sizes() -> Rule {
+    let foreign = format!(
+        r"line.matches(r'(?i)^\s*({})\s(.*\s)?[0-9.]+[KMGT]iB?(\s|$)')",
+        SIZES.join("|")
+    );
+    Rule::new(format!("!self.exists(line, {foreign})")).message(Message::Expression(format!(
+        "'spec.pipeline.customConfig: servers cannot read the size in ' + self.filter(line, \
+         {foreign})[0] + '; write kb for Ki, mb for Mi, gb for Gi, as in maxmemory 1gb'"
     )))
 }
 

@@ -23,9 +23,7 @@ use super::{rule, status::PipelineStatus};
     version = "v1",
     kind = "Pipeline",
     plural = "pipeline",
-    shortname = "pipelines",
     shortname = "pl",
-    category = "all",
     namespaced,
     status = "PipelineStatus",
     derive = "PartialEq",
@@ -40,6 +38,12 @@ use super::{rule, status::PipelineStatus};
     printcolumn(name = "Dukes", type_ = "string", json_path = ".status.dukes"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.phaseReason",
+        priority = 1
+    ),
     validation = rule::name_length(),
     validation = rule::name_shape(),
     validation = rule::name_ending()
@@ -97,7 +101,8 @@ pub struct DataSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(
         validation = rule::line_shape("pipeline"),
-        validation = rule::data_directives()
+        validation = rule::data_directives(),
+        validation = rule::data_sizes()
     )]
     pub custom_config: Vec<String>,
 

@@ -24,13 +24,18 @@ pub struct PipelineStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
 
-    /// The master's pod.
+    /// The master's pod; absent while nobody is master.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,
 
-    /// The master's address, `ip:port`.
+    /// The master's address, `ip:port`; absent while nobody is master.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master_address: Option<String>,
+
+    /// The master that the group had last, which may be gone. Never cleared: after a loss of
+    /// everything it says where the newest data lay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_master: Option<LastMaster>,
 
     /// Data pods ready and wanted, for the column, as `3/3`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +70,10 @@ pub struct PipelineStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
+    /// What keeps the phase from being `Ready`, and what to do about it; a sentence for humans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase_reason: Option<String>,
+
     /// What holds and what does not, by type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -73,6 +82,17 @@ pub struct PipelineStatus {
     /// The last change of master.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<LastFailover>,
+}
+
+/// A master of the past or the present.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastMaster {
+    /// Its pod.
+    pub pod: String,
+
+    /// Its address, `ip:port`.
+    pub address: String,
 }
 
 /// A change of master.
@@ -103,9 +123,9 @@ pub enum Phase {
     Pending,
     /// There is no master now; the Dukes are replacing it.
     FailingOver,
-    /// There is a master, but less than wanted around it.
+    /// Something is not as wanted and does not come right by itself, or data was lost.
     Degraded,
-    /// Pods are being replaced or their number changed.
+    /// Pods are being replaced or their number changed, and nothing stands in the way.
     Updating,
     /// Everything is as wanted.
     Ready,

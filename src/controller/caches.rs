@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     cache::{Cache, Touched},
     object::Object,
+    ownership::{Owner, Standing},
 };
 use crate::api::{Pipeline, label};
 
@@ -239,15 +240,14 @@ impl Caches {
         }
     }
 
-    /// The owned objects of one Pipeline; an object of the same label that belongs to another
-    /// owner is not ours.
+    /// The objects of one Pipeline that stand as `standing` says.
     #[must_use]
-    pub fn owned(&self, namespace: &str, pipeline: &str, uid: &str) -> Vec<Object> {
+    pub fn objects(&self, namespace: &str, owner: Owner<'_>, standing: &Standing) -> Vec<Object> {
         let mut all = Vec::new();
         let place = Belongs {
             namespace,
-            pipeline,
-            uid,
+            owner,
+            standing,
         };
         let Self {
             pipelines: _,
@@ -274,8 +274,8 @@ impl Caches {
 
 struct Belongs<'a> {
     namespace: &'a str,
-    pipeline: &'a str,
-    uid: &'a str,
+    owner: Owner<'a>,
+    standing: &'a Standing,
 }
 
 impl Belongs<'_> {
@@ -290,10 +290,9 @@ impl Belongs<'_> {
                     .labels
                     .as_ref()
                     .and_then(|labels| labels.get(label::PIPELINE));
-                let owners = meta.owner_references.as_deref().unwrap_or_default();
                 meta.namespace.as_deref() == Some(self.namespace)
-                    && label.is_some_and(|name| name == self.pipeline)
-                    && owners.iter().any(|owner| owner.uid == self.uid)
+                    && label.is_some_and(|name| name == self.owner.pipeline)
+                    && self.owner.standing(meta) == *self.standing
             })
             .into_iter()
     }

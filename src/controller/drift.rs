@@ -11,22 +11,29 @@ const QUANTITIES: [&str; 4] = ["limits", "requests", "sizeLimit", "storage"];
 /// Lists that mean exactly what they hold: order and number count.
 const EXACT_LISTS: [&str; 4] = ["addresses", "args", "command", "endpoints"];
 
-/// Whether `live` holds everything in `wanted`.
+/// The first field, as a path, in which `live` does not hold what is `wanted`; none if it holds
+/// everything.
 #[must_use]
-pub fn holds(wanted: &Value, live: &Value) -> bool {
-    within("", wanted, Some(live), false)
+pub fn difference(wanted: &Value, live: &Value) -> Option<String> {
+    compare("", wanted, Some(live), false)
 }
 
-fn within(key: &str, wanted: &Value, live: Option<&Value>, quantity: bool) -> bool {
+/// The difference below the field called `key`, as a path that begins with it.
+fn compare(key: &str, wanted: &Value, live: Option<&Value>, quantity: bool) -> Option<String> {
     let quantity = quantity || QUANTITIES.contains(&key);
     let Some(live) = live else {
-        return is_empty(wanted);
+        return (!is_empty(wanted)).then(|| key.to_owned());
     };
-    match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => wanted
-            .iter()
-            .all(|(key, value)| within(key, value, live.get(key), quantity)),
-        (Value::Array(wanted), Value::Array(live)) => list_within(key, wanted, live, quantity),
+    let holds = match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => {
+            return wanted.iter().find_map(|(inner, value)| {
+                let path = compare(inner, value, live.get(inner), quantity)?;
+                Some(join(key, &path))
+            });
+        }
+        (Value::Array(wanted), Value::Array(live)) => {
+            return compare_lists(key, wanted, live, quantity);
+        }
         (Value::Null, _) => true,
         (_, Value::Null) => is_empty(wanted),
         (Value::String(_) | Value::Number(_), Value::String(_) | Value::Number(_)) if quantity => {
@@ -40,21 +47,45 @@ fn within(key: &str, wanted: &Value, live: Option<&Value>, quantity: bool) -> bo
             | Value::String(_),
             _,
         ) => wanted == live,
+    };
+    (!holds).then(|| key.to_owned())
+}
+
+fn join(outer: &str, inner: &str) -> String {
+    match (outer, inner) {
+        ("", path) | (path, "") => path.to_owned(),
+        (outer, inner) => format!("{outer}.{inner}"),
     }
 }
 
-fn list_within(key: &str, wanted: &[Value], live: &[Value], quantity: bool) -> bool {
+fn compare_lists(key: &str, wanted: &[Value], live: &[Value], quantity: bool) -> Option<String> {
     let plain = wanted.iter().all(|item| !item.is_object());
     if plain || EXACT_LISTS.contains(&key) {
-        return wanted.len() == live.len()
+        let holds = wanted.len() == live.len()
             && wanted
                 .iter()
                 .zip(live)
-                .all(|(one, other)| within("", one, Some(other), quantity));
+                .all(|(one, other)| compare("", one, Some(other), quantity).is_none());
+        return (!holds).then(|| key.to_owned());
     }
-    wanted.iter().all(|one| {
-        live.iter()
-            .any(|other| within("", one, Some(other), quantity))
+    wanted.iter().find_map(|one| {
+        let holds = live
+            .iter()
+            .any(|other| compare("", one, Some(other), quantity).is_none());
+        if holds {
+            return None;
+        }
+        // Of an item with a name it can be said what is different in it.
+        let name = |item: &Value| item.get("name").cloned();
+        let same = live
+            .iter()
+            .find(|other| name(one).is_some() && name(one) == name(other));
+        let inner = same.and_then(|other| compare("", one, Some(other), quantity));
+        let item = match name(one).as_ref().and_then(Value::as_str) {
+            Some(name) => format!("{key}[{name}]"),
+            None => key.to_owned(),
+        };
+        Some(join(&item, inner.as_deref().unwrap_or_default()))
     })
 }
 
@@ -118,6 +149,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn holds(wanted: &Value, live: &Value) -> bool {
+        difference(wanted, live).is_none()
+    }
+
+    #[test]
+    fn a_difference_is_named_by_its_path() {
+        let of = |image: &str| {
+            json!({ "metadata": { "name": "a" }, "spec": { "containers": [
+                { "name": "duke", "image": "x" }, { "name": "pipeline", "image": image },
+            ] } })
+        };
+        assert_eq!(
+            difference(&of("one"), &of("two")).as_deref(),
+            Some("spec.containers[pipeline].image")
+        );
+        assert_eq!(
+            difference(&json!({ "a": { "b": 1 } }), &json!({ "a": {} })).as_deref(),
+            Some("a.b")
+        );
+        assert_eq!(difference(&of("one"), &of("one")), None);
+    }
 
     #[test]
     fn defaults_and_foreign_additions_are_no_drift() {

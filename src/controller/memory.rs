@@ -8,7 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::object::ObjectId;
+use super::{backoff::Refusal, object::ObjectId, observe::complaint::Complaint};
+
+/// How often an object that somebody else keeps changing is put back before it is left alone.
+const REPAIRS_MAX: u32 = 3;
+
+/// How long an object that somebody else keeps changing is left alone.
+const TRUCE: Duration = Duration::from_mins(10);
 
 /// A directive of one process of a data node.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -28,6 +34,25 @@ pub struct Tried {
     pub refusal: Option<String>,
 }
 
+/// An object that was not as wanted although it was written so, and what we did about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Drift {
+    /// The field that differs now; nothing when it was as wanted at the last look.
+    pub field: Option<String>,
+    /// How often it was put back without a long time of peace between.
+    pub repairs: u32,
+    /// When it was put back last.
+    pub repaired: Instant,
+}
+
+impl Drift {
+    /// Whether somebody changes it whenever we do.
+    #[must_use]
+    pub fn is_contested(&self) -> bool {
+        self.repairs >= REPAIRS_MAX
+    }
+}
+
 /// The memory of one Pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -39,8 +64,12 @@ pub struct Memory {
     pub verified: BTreeMap<ObjectId, (String, String)>,
     /// Directives that were set or refused.
     pub tried: BTreeMap<Setting, Tried>,
-    /// The errors of the last pass, by step.
-    pub failures: BTreeMap<String, String>,
+    /// What the cluster's controllers complain of, by the uid of the object.
+    pub complaints: BTreeMap<String, Complaint>,
+    /// Objects that somebody else changed.
+    pub drifts: BTreeMap<ObjectId, Drift>,
+    /// Requests to the API server that were not accepted, by what they are about.
+    pub refusals: BTreeMap<String, Refusal>,
     /// How many passes in a row have failed.
     pub failed_passes: u32,
 }
@@ -50,5 +79,47 @@ impl Memory {
     #[must_use]
     pub fn lasted(since: Option<Instant>, now: Instant) -> Duration {
         since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// Notes that a field of an object is not as it was written; says whether to write it again.
+    ///
+    /// Somebody who changes it whenever we do is not fought: after a few attempts the object is
+    /// left alone for a while.
+    pub fn may_repair(&mut self, id: &ObjectId, field: String, now: Instant) -> bool {
+        let drift = self.drifts.entry(id.clone()).or_insert(Drift {
+            field: None,
+            repairs: 0,
+            repaired: now,
+        });
+        drift.field = Some(field);
+        let peace = now.saturating_duration_since(drift.repaired) >= TRUCE;
+        if drift.is_contested() && !peace {
+            return false;
+        }
+        drift.repairs = if peace && !drift.is_contested() {
+            1
+        } else {
+            drift.repairs.saturating_add(1)
+        };
+        drift.repaired = now;
+        true
+    }
+
+    /// Notes that an object is as it was written.
+    pub fn is_as_written(&mut self, id: &ObjectId, now: Instant) {
+        if let Some(drift) = self.drifts.get_mut(id) {
+            drift.field = None;
+            if now.saturating_duration_since(drift.repaired) >= TRUCE {
+                self.drifts.remove(id);
+            }
+        }
+    }
+
+    /// Whether an object of this Pipeline's names belongs to somebody else.
+    #[must_use]
+    pub fn is_foreign(&self, id: &ObjectId) -> bool {
+        self.refusals
+            .get(&id.to_string())
+            .is_some_and(|refusal| refusal.is_foreign)
     }
 }

@@ -121,6 +121,13 @@ impl Object {
         for_kind!(self, inner => &inner.metadata)
     }
 
+    /// The same object, to be written over one live object only.
+    #[must_use]
+    pub fn over(mut self, uid: Option<String>) -> Self {
+        for_kind!(&mut self, inner => Arc::make_mut(inner).metadata.uid = uid);
+        self
+    }
+
     /// Its kind and name.
     #[must_use]
     pub fn id(&self) -> ObjectId {

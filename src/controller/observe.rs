@@ -17,6 +17,7 @@ use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use super::{
     caches::{Caches, Claim},
     object::{Object, ObjectId},
+    ownership::{Owner, Standing},
 };
 use crate::{
     api::{
@@ -34,7 +35,9 @@ use crate::{
 
 pub use pod::{MainContainer, Phase, PodFacts};
 
+pub mod complaint;
 mod pod;
+mod trouble;
 
 /// How long a server may take for one answer.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -114,6 +117,10 @@ pub struct Observation {
     pub resource_version: Option<String>,
     /// The owned objects as they stand.
     pub live: BTreeMap<ObjectId, Object>,
+    /// Objects that were the Pipeline's and lost their owner.
+    pub lost: BTreeMap<ObjectId, Object>,
+    /// What the cluster's controllers complain of, as sentences.
+    pub complaints: Vec<String>,
     /// The data pods, by ordinal.
     pub data: Vec<DataPod>,
     /// The Dukes, by name.
@@ -149,6 +156,13 @@ impl Observation {
         self.data
             .iter()
             .find(|pod| pod.facts.ip == Some(ip) && !pod.facts.is_over())
+    }
+
+    /// Whether any server answers: one has accepted the operator's password then.
+    #[must_use]
+    pub fn anyone_answers(&self) -> bool {
+        self.data.iter().any(|pod| pod.answer.given().is_some())
+            || self.dukes.iter().any(|pod| pod.answer.given().is_some())
     }
 
     /// The same Observation with the plan's own objects taken out, to print.
@@ -247,7 +261,17 @@ fn askable(facts: &PodFacts, address: Option<SocketAddr>) -> Option<SocketAddr> 
 fn read(caches: &Caches, pipeline: &Pipeline) -> Observation {
     let namespace = pipeline.metadata.namespace.clone().unwrap_or_default();
     let names = Names::new(pipeline.metadata.name.as_deref().unwrap_or_default());
-    let owner = pipeline.metadata.uid.clone().unwrap_or_default();
+    let owner = Owner {
+        pipeline: names.pipeline(),
+        uid: pipeline.metadata.uid.as_deref().unwrap_or_default(),
+    };
+    let objects = |standing: Standing| {
+        caches
+            .objects(&namespace, owner, &standing)
+            .into_iter()
+            .map(|object| (object.id(), object))
+            .collect()
+    };
     let mut data: Vec<DataPod> = pods(caches, &namespace, &names, Component::Data)
         .iter()
         .filter_map(|pod| {
@@ -277,11 +301,9 @@ fn read(caches: &Caches, pipeline: &Pipeline) -> Observation {
         spec_generation: pipeline.metadata.generation,
         status: pipeline.status.clone().unwrap_or_default(),
         resource_version: pipeline.metadata.resource_version.clone(),
-        live: caches
-            .owned(&namespace, names.pipeline(), &owner)
-            .into_iter()
-            .map(|object| (object.id(), object))
-            .collect(),
+        live: objects(Standing::Ours),
+        lost: objects(Standing::Lost),
+        complaints: Vec::new(),
         data,
         dukes,
         inherited: inherited(caches, pipeline, &namespace, &names),

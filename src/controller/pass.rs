@@ -3,20 +3,19 @@
 //! A Duke's `+switch-master` interrupts a pass that is still asking: slices, labels and status follow
 //! the switch at once, and the pass begins anew.
 
-use std::{sync::PoisonError, time::Instant};
+use std::time::Instant;
 
 use kube::{Resource as _, runtime::controller::Action};
 use tracing::debug;
 
 use super::{
     Context, Error, Group, Key,
-    apply::{self, Hands},
+    apply::{self, Hands, Taken},
     group,
-    memory::Memory,
-    observe,
+    observe::{self, complaint},
     plan::{self, Plan, step::Step},
     report::{self, Voice},
-    sketch::{Refused, Sketch},
+    sketch::{Kept, Refused, Sketch},
 };
 use crate::{
     api::Pipeline,
@@ -71,11 +70,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn sketch(&self) -> Result<Sketch, Box<Refused>> {
-        let mut kept = self
-            .group
-            .secret
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.group.passwords();
         Sketch::of(
             self.pipeline,
             &self.context.caches,
@@ -121,14 +116,17 @@ impl Work<'_> {
         let is_label = |step: &Step| step.action.name() == "LabelPod";
         let (labels, slices): (Vec<Step>, Vec<Step>) =
             plan.steps.iter().cloned().partition(is_label);
-        let (mut one, mut other) = (Memory::default(), Memory::default());
+        // What they learn is forgotten: the pass that follows asks for the same and learns it again.
+        let memory = || self.group.memory().clone();
+        let (mut one, mut other) = (memory(), memory());
         let at = Instant::now();
-        let (mut errors, more, reported) = futures::join!(
+        let (written, labelled, reported) = futures::join!(
             hands.take(&slices, &mut one, at),
             hands.take(&labels, &mut other, at),
             self.report(&hands, plan),
         );
-        errors.extend(more);
+        let mut errors = written.errors;
+        errors.extend(labelled.errors);
         reported?;
         complete(plan, errors)
     }
@@ -146,7 +144,11 @@ impl Work<'_> {
             () = self.group.wake.notified() => return Ok(None),
             seen = observe::observe(caches, self.pipeline, &questions) => seen,
         };
+        let seen = self.hear_complaints(&sketch.wanted, seen).await;
         debug!(seen = seen.summary(), "observed");
+        if seen.anyone_answers() {
+            Kept::have_worked(&mut self.group.passwords());
+        }
         self.listen(&seen, questions.credentials.as_ref());
         let plan = {
             let mut memory = self.group.memory();
@@ -156,6 +158,25 @@ impl Work<'_> {
         self.carry_out(&plan, questions.credentials.as_ref())
             .await?;
         Ok(Some(Action::requeue(requeue)))
+    }
+
+    /// Looks for what the cluster's controllers complain of, while pods are missing or do not start.
+    async fn hear_complaints(
+        &self,
+        wanted: &plan::Wanted,
+        mut seen: observe::Observation,
+    ) -> observe::Observation {
+        let subjects = complaint::subjects(&seen, &wanted.names);
+        let known = std::mem::take(&mut self.group.memory().complaints);
+        if subjects.is_empty() {
+            return seen;
+        }
+        let (namespace, _) = self.key;
+        let client = &self.context.client;
+        let known = complaint::ask(client, namespace, &subjects, &known, seen.at).await;
+        seen.complaints = complaint::told(&subjects, &known);
+        self.group.memory().complaints = known;
+        seen
     }
 
     /// Says what is wrong with a spec, and goes on serving the group that exists.
@@ -197,19 +218,18 @@ impl Work<'_> {
         let hands = self.hands(credentials);
         // The memory is not locked while requests are under way.
         let mut memory = self.group.memory().clone();
-        let errors = hands.take(&plan.steps, &mut memory, Instant::now()).await;
+        let Taken { done, errors } = hands.take(&plan.steps, &mut memory, Instant::now()).await;
         *self.group.memory() = memory;
+        let subject = self.pipeline.object_ref(&());
+        let voice = Voice {
+            recorder: &self.context.recorder,
+            subject: &subject,
+        };
+        // Each was done whatever became of the others, and of the status.
+        report::tell_steps(&voice, &done).await;
         // A seeding has written the status that goes with it.
         if !plan.records_seed() {
             self.report(&hands, plan).await?;
-        }
-        if errors.is_empty() {
-            let subject = self.pipeline.object_ref(&());
-            let voice = Voice {
-                recorder: &self.context.recorder,
-                subject: &subject,
-            };
-            report::tell_steps(&voice, &plan.steps).await;
         }
         complete(plan, errors)
     }
@@ -222,6 +242,7 @@ impl Work<'_> {
             metrics: &self.context.metrics,
             namespace,
             name,
+            uid: self.pipeline.metadata.uid.as_deref().unwrap_or_default(),
             credentials,
         }
     }

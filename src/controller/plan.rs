@@ -5,15 +5,15 @@
 //! then settings, then pods that have to go. Each step carries the reason for it, and what is not
 //! done now says what it waits for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::apps::v1::Deployment;
 
 use self::{
+    config_file::Wish,
+    credentials::Knowledge,
     membership::Membership,
+    objects::Changes,
     roles::Endpoints,
     roll::Roll,
     seeding::Seeding,
@@ -26,8 +26,13 @@ use super::{
     object::{Kind, Object, ObjectId},
     observe::Observation,
 };
-use crate::api::{PipelineStatus, names::Names};
+use crate::{
+    api::{PipelineStatus, names::Names},
+    render::server_config::Files,
+};
 
+pub mod config_file;
+pub mod credentials;
 pub mod may_lose;
 pub mod membership;
 pub mod objects;
@@ -62,14 +67,17 @@ pub struct Wanted {
     pub dukes: u32,
     /// How many Dukes must agree that the master is down, if the user says so.
     pub quorum: Option<u32>,
-    /// Directives for running data nodes.
+    /// Directives for running data nodes, those that go back to their defaults because the spec no
+    /// longer names them included.
     pub live: BTreeMap<String, String>,
-    /// Which of them go back to their defaults because the spec no longer names them.
-    pub resets: BTreeSet<String>,
+    /// The data servers' configuration file.
+    pub file: Wish,
     /// Sentinel settings for running Dukes.
     pub duke_settings: BTreeMap<String, String>,
     /// Whether a data pod that is stopped in order finds its data again when it is back.
     pub persists: bool,
+    /// What is known of the system users' passwords.
+    pub passwords: Knowledge,
 }
 
 impl Wanted {
@@ -104,6 +112,8 @@ pub struct Moment {
     pub dukes: u32,
     /// Why no data pod may be evicted now, if so.
     pub budget_closed: Option<&'static str>,
+    /// What the data pods start with.
+    pub files: Files,
 }
 
 /// Draws the endpoint slices, with their hashes: all that a switch changes.
@@ -145,44 +155,31 @@ pub fn plan(
     let data = scale::data_now(&now);
     let dukes = membership::dukes_now(&now);
     let endpoints = roles::endpoints(&now);
+    let settings = settings::settle(&now, memory);
+    let restarts = config_file::restarts(&now, &settings);
+    let rolled = roll::roll(&now, stateful_set, &restarts, memory);
+    let files = config_file::decide(&now, &settings, rolled.next(&now));
     let mut objects = drawing.draw(&Moment {
         endpoints,
         data,
         dukes,
         budget_closed: may_lose::may_be_evicted(&now).err(),
+        files,
     });
     let behind = template::keep(&mut objects, seen);
-    let settings = settings::settle(&now, memory);
     let mut changes = objects::changes(objects, seen, memory);
-    // The file follows the servers: with a value that they refuse none would start again. A roll
-    // needs the file first, and stops at the first pod that does not come up with it.
-    let file_waits = settings.resets || (settings.differs && !changes.touches_pods);
-    let file = ObjectId {
-        kind: Kind::ConfigMap,
-        name: wanted.names.data(),
-    };
-    if file_waits && seen.live.contains_key(&file) {
-        changes.hold_back(&file);
-    }
-    // An error is news only as long as the object that it is about is still to be written.
-    memory.failures.retain(|id, _| changes.differs(id));
+    let troubles = hold_what_hangs(&now, &mut changes, memory);
     let surplus = objects::surplus(&changes.wanted, seen);
     let seeding = seeding::seed(&now, memory);
-    let roll = if matches!(seeding, Seeding::Steps(_)) {
-        // Whoever is being made master is not replaced in the same breath.
-        Roll::Waiting("a master is being chosen".to_owned())
-    } else if changes.touches_pods {
-        Roll::Waiting("the StatefulSet is being updated".to_owned())
-    } else {
-        roll::roll(&now, stateful_set, memory)
+    let roll = match keeps_from_rolling(&now, &seeding, &changes, &rolled, memory) {
+        Some(why) => Roll::Waiting(why),
+        None => rolled,
     };
-    let failures: Vec<String> = memory.failures.values().cloned().collect();
     let decided = Decided {
         seeding: &seeding,
         roll: &roll,
-        refused: &settings.refused,
-        is_settling: !settings.steps.is_empty(),
-        failures: &failures,
+        settings: &settings,
+        troubles: &troubles,
         deployment,
         behind: &behind,
     };
@@ -212,6 +209,62 @@ pub fn plan(
         report,
         requeue,
     }
+}
+
+/// What has to happen before the next pod is replaced.
+fn keeps_from_rolling(
+    now: &Situation<'_>,
+    seeding: &Seeding,
+    changes: &Changes,
+    rolled: &Roll,
+    memory: &Memory,
+) -> Option<String> {
+    let names = &now.wanted.names;
+    let files = ObjectId {
+        kind: Kind::ConfigMap,
+        name: names.data(),
+    };
+    if matches!(seeding, Seeding::Steps(_)) {
+        // Whoever is being made master is not replaced in the same breath.
+        return Some("a master is being chosen".to_owned());
+    }
+    if let Some(mount) = objects::foreign_mount(names, Kind::StatefulSet, memory) {
+        return Some(format!(
+            "pods would mount {mount}, which is somebody else's"
+        ));
+    }
+    if changes.touches_pods {
+        return Some("the StatefulSet is being updated".to_owned());
+    }
+    let is_written = !changes.differs(&files.to_string());
+    (rolled.next(now).is_some() && !is_written)
+        .then(|| "its configuration is written first".to_owned())
+}
+
+/// Leaves out what would make pods with files that are not theirs, or passwords that running
+/// servers do not know; says what is wrong with the objects.
+fn hold_what_hangs(
+    now: &Situation<'_>,
+    changes: &mut Changes,
+    memory: &mut Memory,
+) -> objects::Troubles {
+    let names = &now.wanted.names;
+    let troubles = objects::troubles(changes, memory);
+    for (kind, name) in [
+        (Kind::StatefulSet, names.data()),
+        (Kind::Deployment, names.duke()),
+    ] {
+        if objects::foreign_mount(names, kind, memory).is_some() {
+            changes.hold_back(&ObjectId { kind, name });
+        }
+    }
+    if !credentials::may_write(now) {
+        changes.hold_back(&ObjectId {
+            kind: Kind::Secret,
+            name: names.users_secret(),
+        });
+    }
+    troubles
 }
 
 /// What the Dukes are told: a master if they have none, and otherwise who there is.

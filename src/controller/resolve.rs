@@ -249,20 +249,28 @@ fn resolve_directives(lines: &[String], problems: &mut Problems) -> Vec<Directiv
         let field = format!("spec.pipeline.customConfig[{index}]");
         match directive::parse(line) {
             Ok(None) => {}
-            Ok(Some(directive)) => match directive::refusal(&directive.name) {
-                Some(remedy) => problems.add(
-                    field,
-                    format!(
-                        "{} may not be set: {remedy}; remove the line",
-                        directive.name
-                    ),
-                ),
-                None => directives.push(directive),
-            },
+            Ok(Some(directive)) => {
+                if let Some(problem) = directive_problem(&directive) {
+                    problems.add(field, problem);
+                }
+                directives.push(directive);
+            }
             Err(error) => problems.add(field, error.to_string()),
         }
     }
     directives
+}
+
+/// Why a directive may not stand in a spec, with the remedy.
+fn directive_problem(directive: &Directive) -> Option<String> {
+    let name = &directive.name;
+    if let Some(remedy) = directive::refusal(name) {
+        return Some(format!("{name} may not be set: {remedy}; remove the line"));
+    }
+    let (word, remedy) = directive::foreign_size(directive)?;
+    Some(format!(
+        "servers cannot read the size {word} of {name}; write {remedy}"
+    ))
 }
 
 fn resolve_storage(spec: StorageSpec, problems: &mut Problems) -> Storage {

@@ -15,7 +15,11 @@ use super::{
     caches::Caches,
     object::Object,
     observe::Questions,
-    plan::{Drawing, Moment, SliceDrawing, Wanted, roles::Endpoints},
+    ownership::{Owner, Standing},
+    plan::{
+        Drawing, Moment, SliceDrawing, Wanted, config_file::Wish, credentials::Knowledge,
+        roles::Endpoints,
+    },
     resolve::{Defaults, resolve},
 };
 use crate::{
@@ -23,8 +27,19 @@ use crate::{
         ExporterSpec, Pipeline, PipelineSpec, directive, label, names::Names, resolved::Resolved,
     },
     redis::Credentials,
-    render::{self, AddressFamily, Objects, Passwords, Slices, hash, user::Identity},
+    render::{
+        self, AddressFamily, Objects, Passwords, Slices, hash, server_config,
+        user::{Identity, doubtful_keys, says_what_is_in_force},
+    },
 };
+
+/// The passwords of a Pipeline, in mind for when something happens to its Secret.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    passwords: Passwords,
+    /// Whether a server has accepted the operator's.
+    have_worked: bool,
+}
 
 /// A Pipeline that can be followed.
 #[derive(Debug)]
@@ -53,7 +68,7 @@ pub struct Refused {
 }
 
 impl Sketch {
-    /// Sketches a Pipeline; `kept` is its Secret as it was seen last.
+    /// Sketches a Pipeline; `kept` are its passwords as they were seen last.
     ///
     /// # Errors
     /// When its spec cannot be followed.
@@ -61,16 +76,23 @@ impl Sketch {
         pipeline: &Pipeline,
         caches: &Caches,
         defaults: &Defaults,
-        kept: &mut Option<Arc<Secret>>,
+        kept: &mut Option<Kept>,
     ) -> Result<Self, Box<Refused>> {
         let namespace = pipeline.metadata.namespace.as_deref().unwrap_or_default();
         let names = Names::new(pipeline.metadata.name.as_deref().unwrap_or_default());
-        let live = caches.secrets.get(namespace, &names.users_secret());
-        if live.is_some() {
-            kept.clone_from(&live);
-        }
-        // Running servers go on with the passwords of a Secret that somebody has deleted.
-        let secret = live.or_else(|| kept.clone());
+        let owner = Owner {
+            pipeline: names.pipeline(),
+            uid: pipeline.metadata.uid.as_deref().unwrap_or_default(),
+        };
+        let is_ours = |secret: &Arc<Secret>| {
+            !matches!(owner.standing(&secret.metadata), Standing::Foreign(_))
+        };
+        let secret = caches.secrets.get(namespace, &names.users_secret());
+        let (passwords, knowledge) = Kept::settle(kept, secret.filter(is_ours).as_deref());
+        let credentials = knowledge.is_known.then(|| Credentials {
+            user: Identity::Operator.key().to_owned(),
+            password: passwords.of(Identity::Operator).to_owned(),
+        });
         let service = caches.services.get(namespace, &names.data());
         let family = service.as_deref().and_then(AddressFamily::of_service);
         let resolved = match resolve(pipeline, defaults) {
@@ -79,7 +101,7 @@ impl Sketch {
                 return Err(Box::new(Refused {
                     plain: plain(pipeline, caches, defaults, &names),
                     wanted: without_spec(namespace, caches, names),
-                    credentials: secret.as_deref().and_then(credentials),
+                    credentials,
                     errors: error.to_string(),
                     family,
                 }));
@@ -90,12 +112,13 @@ impl Sketch {
             .as_ref()
             .and_then(|live| live.annotations().get(label::LIVE_DIRECTIVES))
             .map_or("", String::as_str);
-        // Drawn even when nothing is missing: random bytes cost less than a second path.
-        let random = rand::random();
         Ok(Self {
-            wanted: wanted(&resolved, before),
-            credentials: secret.as_deref().and_then(credentials),
-            passwords: Passwords::complete(secret.as_deref(), &random),
+            wanted: Wanted {
+                passwords: knowledge,
+                ..wanted(&resolved, before)
+            },
+            credentials,
+            passwords,
             family,
             resolved,
         })
@@ -106,7 +129,13 @@ impl Sketch {
     pub fn questions(&self) -> Questions {
         Questions {
             credentials: self.credentials.clone(),
-            config_keys: self.wanted.live.keys().cloned().collect(),
+            config_keys: self
+                .wanted
+                .live
+                .keys()
+                .cloned()
+                .chain([server_config::NAME_DIRECTIVE.to_owned()])
+                .collect(),
         }
     }
 }
@@ -118,6 +147,47 @@ impl Refused {
         Questions {
             credentials: self.credentials.clone(),
             config_keys: BTreeSet::new(),
+        }
+    }
+}
+
+impl Kept {
+    /// The passwords to go on with, and what is to be said of them, from those in mind and those in
+    /// the Secret.
+    ///
+    /// Passwords that a server has accepted stay, whatever stands in the Secret. Others give way to
+    /// the Secret while there is one: somebody may have put the right one back.
+    fn settle(kept: &mut Option<Self>, secret: Option<&Secret>) -> (Passwords, Knowledge) {
+        let in_use = kept
+            .as_ref()
+            .filter(|kept| kept.have_worked || secret.is_none());
+        let have_worked = in_use.is_some_and(|kept| kept.have_worked);
+        // Drawn even when nothing is missing: random bytes cost less than a second path.
+        let random = rand::random();
+        let passwords = Passwords::complete(in_use.map(|kept| &kept.passwords), secret, &random);
+        let doubtful = secret.filter(|_| in_use.is_none()).map(doubtful_keys);
+        let doubtful = doubtful.unwrap_or_default();
+        let changed = secret.filter(|secret| have_worked || says_what_is_in_force(secret));
+        let knowledge = Knowledge {
+            is_known: in_use.is_some() || secret.is_some(),
+            changed: changed
+                .map(|secret| passwords.keys_that_differ(secret))
+                .unwrap_or_default(),
+            doubtful,
+        };
+        if secret.is_some() && knowledge.doubtful.is_empty() {
+            *kept = Some(Self {
+                passwords: passwords.clone(),
+                have_worked,
+            });
+        }
+        (passwords, knowledge)
+    }
+
+    /// Notes that a server has accepted the operator's password.
+    pub fn have_worked(kept: &mut Option<Self>) {
+        if let Some(kept) = kept {
+            kept.have_worked = true;
         }
     }
 }
@@ -141,6 +211,8 @@ impl Drawing for Sketch {
             let budget = render::budget::data(&self.resolved, moment.budget_closed);
             objects.data_budget = hash::stamp(budget);
         }
+        let files = server_config::config_map(&self.resolved, &moment.files);
+        objects.data_config = hash::stamp(files);
         let mut all = list(objects);
         all.extend(self.draw_slices(&moment.endpoints));
         all
@@ -224,12 +296,12 @@ fn list(objects: Objects) -> Vec<Object> {
 
 fn wanted(resolved: &Resolved, live_before: &str) -> Wanted {
     let mut live = resolved.data.live();
+    let own: BTreeSet<String> = live.keys().cloned().collect();
     let resets: BTreeMap<String, String> = live_before
         .split([',', ' '])
         .filter(|name| !name.is_empty() && !live.contains_key(*name))
         .filter_map(|name| Some((name.to_owned(), directive::default_value(name)?.to_owned())))
         .collect();
-    let reset_names = resets.keys().cloned().collect();
     live.extend(resets);
     let duke = &resolved.duke;
     let dukes = u32::from(duke.replicas);
@@ -240,13 +312,17 @@ fn wanted(resolved: &Resolved, live_before: &str) -> Wanted {
         dukes,
         quorum: (quorum != dukes / 2 + 1).then_some(quorum),
         live,
-        resets: reset_names,
+        file: Wish {
+            text: server_config::text(&resolved.data),
+            live: own.into_iter().collect::<Vec<_>>().join(" "),
+        },
         duke_settings: duke
             .settings
             .iter()
             .map(|(option, value)| ((*option).to_owned(), value.to_string()))
             .collect(),
         persists: resolved.data.persists(),
+        passwords: Knowledge::default(),
     }
 }
 
@@ -262,9 +338,10 @@ fn without_spec(namespace: &str, caches: &Caches, names: Names) -> Wanted {
         dukes: dukes.unwrap_or(1).max(1),
         quorum: None,
         live: BTreeMap::new(),
-        resets: BTreeSet::new(),
+        file: Wish::default(),
         duke_settings: BTreeMap::new(),
         persists: false,
+        passwords: Knowledge::default(),
     }
 }
 
@@ -284,14 +361,4 @@ fn plain(
         ..ExporterSpec::default()
     });
     resolve(&plain, defaults).ok()
-}
-
-fn credentials(secret: &Secret) -> Option<Credentials> {
-    let user = Identity::Operator.key();
-    let password = &secret.data.as_ref()?.get(user)?.0;
-    let password = String::from_utf8(password.clone()).ok()?;
-    Some(Credentials {
-        user: user.to_owned(),
-        password,
-    })
 }

@@ -15,6 +15,7 @@ use super::{Context, Groups, Key, cache::Cache, caches::Caches, pass, resolve::D
 use crate::{api::Pipeline, metrics::Metrics, redis::listen::Listeners};
 
 mod api;
+mod standing;
 mod upgrade;
 
 const PIPELINE: &str = "/apis/kubernetes.lol/v1/namespaces/tea/pipeline/oolong";
@@ -201,7 +202,7 @@ async fn an_operator_that_sees_the_past_breaks_nothing() {
     };
     assert!(
         pass(&key(), &blind).await.is_err(),
-        "the Secret is there already"
+        "its status is of the past"
     );
     settle(&operator(&api), &api).await;
     assert_eq!(end_state(&api), wanted);

@@ -123,6 +123,8 @@ pub fn container(name: &str, resolved: &resolved::Container) -> Container {
         image_pull_policy: Some(pull_policy.as_str().to_owned()),
         name: name.to_owned(),
         resources: Some(resources.clone()),
+        // What a process says last before it ends badly is the reason that the status gives.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             capabilities: Some(Capabilities {

@@ -10,8 +10,9 @@ use k8s_openapi::{
             StatefulSetUpdateStrategy,
         },
         core::v1::{
-            Container, EnvVar, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler,
-            PersistentVolumeClaim, PodTemplateSpec, Probe, Volume,
+            Container, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle,
+            LifecycleHandler, ObjectFieldSelector, PersistentVolumeClaim, PodTemplateSpec, Probe,
+            Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
@@ -100,10 +101,7 @@ fn claim_template(claim: &Claim) -> PersistentVolumeClaim {
 
 fn template(resolved: &Resolved) -> PodTemplateSpec {
     let data = &resolved.data;
-    let mut annotations = pod::annotations(Component::Data, resolved.restarted_at.as_deref());
-    if let Some(hash) = server_config::restart_hash(data) {
-        annotations.insert(label::RESTART_HASH.to_owned(), hash);
-    }
+    let annotations = pod::annotations(Component::Data, resolved.restarted_at.as_deref());
     let mut spec = pod::spec(&resolved.name, Component::Data, &data.placement, USER);
     spec.containers = vec![server(resolved)];
     if let Some(wanted) = &data.exporter {
@@ -139,13 +137,15 @@ fn server(resolved: &Resolved) -> Container {
         ..Lifecycle::default()
     });
     let mut mounts = vec![
-        pod::mount("config", "/etc/pipeline", true),
+        pod::mount("config", server_config::CONFIG_FOLDER, true),
+        own_file(),
         pod::mount("users", server_config::USERS_FOLDER, true),
         pod::mount(volume, server_config::DATA_FOLDER, false),
     ];
+    let mut variables = vec![own_name()];
     if data.shutdown.is_some() {
         mounts.push(pod::mount("shutdown", SHUTDOWN_FOLDER, true));
-        container.env = Some(shutdown_variables(resolved));
+        variables.extend(shutdown_variables(resolved));
         // The agent hands the master over meanwhile; the script may be over before that is.
         container.lifecycle = Some(Lifecycle {
             pre_stop: Some(LifecycleHandler {
@@ -160,8 +160,34 @@ fn server(resolved: &Resolved) -> Container {
             ..Lifecycle::default()
         });
     }
+    container.env = Some(variables);
     container.volume_mounts = Some(mounts);
     container
+}
+
+/// The variable by which a pod finds its own file.
+const POD_NAME: &str = "POD_NAME";
+
+fn own_name() -> EnvVar {
+    EnvVar {
+        name: POD_NAME.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.name".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+/// The pod's own key of the ConfigMap, at the path that the server's command names.
+fn own_file() -> VolumeMount {
+    VolumeMount {
+        sub_path_expr: Some(format!("$({POD_NAME}).conf")),
+        ..pod::mount("config", server_config::CONFIG_FILE, true)
+    }
 }
 
 /// What a shutdown script needs to find the group.

@@ -115,13 +115,17 @@ async fn kubectl_prints_the_agreed_columns() -> Result<()> {
         row.get(..5) == Some(&["demo", &master.name, "3/3", "3/3", "Ready"][..]),
         "{table}"
     );
-    for word in ["pipelines", "pl"] {
-        ensure!(
-            bed.kubectl(&["get", word, "--namespace", "columns"])
-                .await?
-                .contains("demo")
-        );
-    }
+    let short = bed
+        .kubectl(&["get", "pl", "--namespace", "columns"])
+        .await?;
+    ensure!(short.contains("demo"), "{short}");
+    let all = bed
+        .kubectl(&["get", "all", "--namespace", "columns"])
+        .await?;
+    ensure!(
+        !all.contains("kubernetes.lol"),
+        "`kubectl delete all --all` would delete it: {all}"
+    );
     scene.close().await
 }
 

@@ -1,6 +1,39 @@
-//! Values of directives: when two texts mean the same, and what a server has by default.
+//! Values of directives: when two texts mean the same, which sizes no server can read, and what a
+//! server has by default.
 
 use std::collections::BTreeMap;
+
+use super::Directive;
+
+/// Directives whose values are sizes in memory.
+pub const SIZES: &[&str] = &[
+    "active-defrag-ignore-bytes",
+    "auto-aof-rewrite-min-size",
+    "client-output-buffer-limit",
+    "client-query-buffer-limit",
+    "hash-max-listpack-value",
+    "hash-max-ziplist-value",
+    "hll-sparse-max-bytes",
+    "maxmemory",
+    "maxmemory-clients",
+    "proto-max-bulk-len",
+    "repl-backlog-size",
+    "set-max-listpack-value",
+    "stream-node-max-bytes",
+    "zset-max-listpack-value",
+    "zset-max-ziplist-value",
+];
+
+/// Kubernetes' units of size.
+const KUBERNETES_UNITS: [(&str, u64); 4] = [
+    ("Ki", 1 << 10),
+    ("Mi", 1 << 20),
+    ("Gi", 1 << 30),
+    ("Ti", 1 << 40),
+];
+
+/// The servers' units of size, the largest first.
+const UNITS: [(&str, u64); 3] = [("gb", 1 << 30), ("mb", 1 << 20), ("kb", 1 << 10)];
 
 /// Directives whose lines add up instead of replacing each other.
 pub const CUMULATIVE: [&str; 2] = ["client-output-buffer-limit", "save"];
@@ -115,6 +148,36 @@ fn bytes(word: &str) -> Option<String> {
     Some(digits.parse::<u64>().ok()?.checked_mul(factor)?.to_string())
 }
 
+/// A size in Kubernetes' spelling in a directive's value, and how the servers spell it.
+#[must_use]
+pub fn foreign_size(directive: &Directive) -> Option<(&str, String)> {
+    if !SIZES.contains(&directive.name.as_str()) {
+        return None;
+    }
+    directive
+        .value
+        .split_whitespace()
+        .find_map(|word| Some((word, servers_spelling(word)?)))
+}
+
+/// How the servers spell a size in Kubernetes' spelling: `1gb` for `1Gi`, `1536mb` for `1.5Gi`.
+fn servers_spelling(word: &str) -> Option<String> {
+    let end = word.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = word.split_at(end);
+    let unit = unit.strip_suffix(['b', 'B']).unwrap_or(unit);
+    let (_, factor) = KUBERNETES_UNITS
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(unit))?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits: u64 = format!("{whole}{fraction}").parse().ok()?;
+    let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let size = digits.checked_mul(*factor)?.checked_div(scale)?;
+    let (unit, factor) = UNITS
+        .iter()
+        .find(|(_, factor)| size.checked_rem(*factor) == Some(0))?;
+    Some(format!("{}{unit}", size.checked_div(*factor)?))
+}
+
 /// Event flags as a set.
 fn flags(text: &str) -> Vec<char> {
     let mut flags: Vec<char> = text.chars().collect();
@@ -156,6 +219,34 @@ mod tests {
             ("maxmemory-clients", "5%", "5%"),
         ] {
             assert!(is_same(directive, wanted, present), "{directive} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_size_that_no_server_reads_is_told_in_the_servers_spelling() {
+        for (line, size) in [
+            ("maxmemory 1Gi", Some(("1Gi", "1gb"))),
+            ("maxmemory 512Mi", Some(("512Mi", "512mb"))),
+            ("maxmemory 1.5Gi", Some(("1.5Gi", "1536mb"))),
+            ("maxmemory 2Ti", Some(("2Ti", "2048gb"))),
+            ("maxmemory 1GiB", Some(("1GiB", "1gb"))),
+            ("repl-backlog-size 64Ki", Some(("64Ki", "64kb"))),
+            (
+                "client-output-buffer-limit replica 256Mi 64mb 60",
+                Some(("256Mi", "256mb")),
+            ),
+            ("maxmemory 1gb", None),
+            ("maxmemory 1g", None),
+            ("maxmemory 1073741824", None),
+            ("maxmemory-clients 5%", None),
+            ("databases 1Gi", None),
+        ] {
+            let directive = super::super::parse(line).unwrap().unwrap();
+            let found = foreign_size(&directive);
+            let found = found
+                .as_ref()
+                .map(|(word, remedy)| (*word, remedy.as_str()));
+            assert_eq!(found, size, "{line}");
         }
     }
 

@@ -15,6 +15,17 @@ pub enum Error {
         /// The API server's words.
         source: Box<kube::Error>,
     },
+    /// An object of the name that we want belongs to somebody else.
+    #[error(
+        "{target} exists already and is somebody else's: {why}. It is left as it is; rename or \
+         delete it, or give the Pipeline another name"
+    )]
+    Foreign {
+        /// Its kind and name.
+        target: String,
+        /// Why it is not ours, a clause.
+        why: String,
+    },
     /// There are no credentials yet to talk to servers with.
     #[error("{step} needs credentials that do not exist yet")]
     NoCredentials {
@@ -39,6 +50,7 @@ impl Error {
             Self::Api { source, .. } if is_conflict(source) => "Conflict",
             Self::Api { source, .. } if is_gone(source) => "Gone",
             Self::Api { .. } => "ApiRefused",
+            Self::Foreign { .. } => "ForeignObject",
             Self::NoCredentials { .. } => "NoCredentials",
             Self::Server { source, .. } => source.reason(),
         }
@@ -48,7 +60,7 @@ impl Error {
     pub(super) fn is_deaf(&self) -> bool {
         match self {
             Self::Server { source, .. } => source.answer().is_none(),
-            Self::Api { .. } | Self::NoCredentials { .. } => false,
+            Self::Api { .. } | Self::Foreign { .. } | Self::NoCredentials { .. } => false,
         }
     }
 
@@ -57,7 +69,18 @@ impl Error {
     pub fn is_stale(&self) -> bool {
         match self {
             Self::Api { source, .. } => is_conflict(source) || is_gone(source),
-            Self::NoCredentials { .. } | Self::Server { .. } => false,
+            Self::Foreign { .. } | Self::NoCredentials { .. } | Self::Server { .. } => false,
+        }
+    }
+
+    /// What people have to know of it; the API server's words in full.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::Api { target, source, .. } => format!("{target}: {source}"),
+            Self::Foreign { .. } | Self::NoCredentials { .. } | Self::Server { .. } => {
+                self.to_string()
+            }
         }
     }
 }
@@ -70,10 +93,10 @@ fn status_code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-fn is_conflict(error: &kube::Error) -> bool {
+pub(super) fn is_conflict(error: &kube::Error) -> bool {
     status_code(error) == Some(409)
 }
 
-fn is_gone(error: &kube::Error) -> bool {
+pub(super) fn is_gone(error: &kube::Error) -> bool {
     status_code(error) == Some(404)
 }

@@ -3,21 +3,81 @@
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{
     Api, Resource,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
     core::DeserializeGuard,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{Error, Hands};
+use super::{
+    Error, Hands,
+    error::{is_conflict, is_gone},
+};
 use crate::{
     api::{FIELD_MANAGER, Pipeline, PipelineStatus, label},
     controller::{
         cache::Cache,
         caches::Caches,
         object::{Kind, Object},
+        ownership::Standing,
     },
 };
+
+/// A version that no object ever has: an application that names it can only make an object, and
+/// meets a conflict if there is one of the name already.
+const NEVER: &str = "1";
+
+/// Runs the same method on whatever kind the object is, with the cache of that kind.
+macro_rules! on_kind {
+    ($hands:ident, $object:expr, $method:ident $(, $argument:expr)*) => {{
+        let Caches {
+            pipelines: _,
+            pods: _,
+            claims: _,
+            config_maps,
+            deployments,
+            budgets,
+            slices,
+            secrets,
+            services,
+            stateful_sets,
+        } = $hands.caches;
+        match $object {
+            Object::ConfigMap(it) => $hands.$method(config_maps, it.as_ref() $(, $argument)*).await,
+            Object::Deployment(it) => $hands.$method(deployments, it.as_ref() $(, $argument)*).await,
+            Object::DisruptionBudget(it) => $hands.$method(budgets, it.as_ref() $(, $argument)*).await,
+            Object::EndpointSlice(it) => $hands.$method(slices, it.as_ref() $(, $argument)*).await,
+            Object::Secret(it) => $hands.$method(secrets, it.as_ref() $(, $argument)*).await,
+            Object::Service(it) => $hands.$method(services, it.as_ref() $(, $argument)*).await,
+            Object::StatefulSet(it) => $hands.$method(stateful_sets, it.as_ref() $(, $argument)*).await,
+        }
+    }};
+}
+
+/// An object of a kind that a Pipeline owns.
+trait Owned:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Owned for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 impl Hands<'_> {
     /// Deletes exactly the pod that was decided on.
@@ -34,74 +94,121 @@ impl Hands<'_> {
             .map_err(|source| refused("DeletePod", name, source))
     }
 
-    /// Applies an object whole, taking over fields that others have changed.
+    /// Applies an object of ours whole, taking over fields that others have changed.
     pub(super) async fn apply(&self, object: &Object) -> Result<(), Error> {
-        let Caches {
-            pipelines: _,
-            pods: _,
-            claims: _,
-            config_maps,
-            deployments,
-            budgets,
-            slices,
-            secrets,
-            services,
-            stateful_sets,
-        } = self.caches;
-        match object {
-            Object::ConfigMap(wanted) => self.apply_to(config_maps, wanted.as_ref()).await,
-            Object::Deployment(wanted) => self.apply_to(deployments, wanted.as_ref()).await,
-            Object::DisruptionBudget(wanted) => self.apply_to(budgets, wanted.as_ref()).await,
-            Object::EndpointSlice(wanted) => self.apply_to(slices, wanted.as_ref()).await,
-            Object::Secret(wanted) => self.apply_to(secrets, wanted.as_ref()).await,
-            Object::Service(wanted) => self.apply_to(services, wanted.as_ref()).await,
-            Object::StatefulSet(wanted) => self.apply_to(stateful_sets, wanted.as_ref()).await,
-        }
+        on_kind!(self, object, apply_to)
     }
 
-    async fn apply_to<K>(&self, cache: &Cache<K>, wanted: &K) -> Result<(), Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + Serialize
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    async fn apply_to<K: Owned>(&self, cache: &Cache<K>, wanted: &K) -> Result<(), Error> {
         let name = wanted.meta().name.clone().unwrap_or_default();
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let existed = cache.get(self.namespace, &name).is_some();
         let applied = self
             .api::<K>()
             .patch(&name, &parameters, &Patch::Apply(wanted))
             .await
-            .map_err(|source| refused("Apply", &format!("{}/{name}", K::kind(&())), source))?;
-        if existed {
-            cache.remember_changed(applied);
-        } else {
-            cache.remember_created(applied);
-        }
+            .map_err(|source| refused("Apply", &target::<K>(&name), source))?;
+        cache.remember_changed(applied);
         Ok(())
     }
 
-    /// Makes the Secret; one that exists already keeps its passwords.
-    pub(super) async fn create(&self, object: &Object) -> Result<(), Error> {
-        let Object::Secret(secret) = object else {
-            return Ok(());
+    /// Makes an object. One of the name that is ours although the watch does not tell of it gets
+    /// its labels back; somebody else's is an error and is never written.
+    ///
+    /// When it `is_foreign`, which was found out before, that is asked again first.
+    pub(super) async fn create(&self, object: &Object, is_foreign: bool) -> Result<(), Error> {
+        on_kind!(self, object, create_in, is_foreign)
+    }
+
+    async fn create_in<K: Owned>(
+        &self,
+        cache: &Cache<K>,
+        wanted: &K,
+        is_foreign: bool,
+    ) -> Result<(), Error> {
+        let name = wanted.meta().name.clone().unwrap_or_default();
+        let refused = |source| refused("Create", &target::<K>(&name), source);
+        let conflict = if is_foreign {
+            None
+        } else {
+            match self.make(cache, wanted).await {
+                Ok(()) => return Ok(()),
+                Err(source) if is_conflict(&source) => Some(source),
+                Err(source) => return Err(refused(source)),
+            }
         };
-        let name = secret.metadata.name.clone().unwrap_or_default();
-        let parameters = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
+        // Metadata only: what is in somebody else's Secret is none of our business.
+        let found = match self.api::<K>().get_metadata(&name).await {
+            Ok(found) => found.metadata,
+            Err(source) if is_gone(&source) && is_foreign => {
+                return self.make(cache, wanted).await.map_err(refused);
+            }
+            Err(source) => return Err(refused(source)),
         };
+        match (self.owner().standing(&found), conflict) {
+            (Standing::Foreign(why), _) => Err(Error::Foreign {
+                target: target::<K>(&name),
+                why,
+            }),
+            // It is going away, and is made when it is gone.
+            (_, Some(source)) if found.deletion_timestamp.is_some() => Err(refused(source)),
+            (Standing::Ours | Standing::Lost, _) => {
+                let uid = found.uid.unwrap_or_default();
+                let version = found.resource_version.unwrap_or_default();
+                self.take_back(cache, wanted, &uid, &version).await
+            }
+        }
+    }
+
+    /// Makes an object that does not exist.
+    ///
+    /// By server-side apply, so that what is not rendered any more later is removed then.
+    async fn make<K: Owned>(&self, cache: &Cache<K>, wanted: &K) -> Result<(), kube::Error> {
+        let mut wanted = wanted.clone();
+        wanted.meta_mut().resource_version = Some(NEVER.to_owned());
+        let name = wanted.meta().name.clone().unwrap_or_default();
+        let parameters = PatchParams::apply(FIELD_MANAGER);
         let made = self
-            .api()
-            .create(&parameters, secret.as_ref())
+            .api::<K>()
+            .patch(&name, &parameters, &Patch::Apply(&wanted))
+            .await?;
+        cache.remember_created(made);
+        Ok(())
+    }
+
+    /// Takes back an object that lost its owner. What is in it stays: passwords above all.
+    pub(super) async fn adopt(
+        &self,
+        object: &Object,
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), Error> {
+        on_kind!(self, object, take_back, uid, resource_version)
+    }
+
+    async fn take_back<K: Owned>(
+        &self,
+        cache: &Cache<K>,
+        wanted: &K,
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), Error> {
+        let name = wanted.meta().name.clone().unwrap_or_default();
+        let patch = json!({ "metadata": {
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": wanted.meta().labels,
+            "ownerReferences": wanted.meta().owner_references,
+        } });
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let taken = self
+            .api::<K>()
+            .patch(&name, &parameters, &Patch::Merge(&patch))
             .await
-            .map_err(|source| refused("CreateSecret", &name, source))?;
-        self.caches.secrets.remember_created(made);
+            .map_err(|source| refused("Adopt", &target::<K>(&name), source))?;
+        cache.remember_created(taken);
         Ok(())
     }
 
@@ -226,6 +333,11 @@ impl Hands<'_> {
     {
         Api::namespaced(self.client.clone(), self.namespace)
     }
+}
+
+/// The kind and name of an object, as people write them.
+fn target<K: Resource<DynamicType = ()>>(name: &str) -> String {
+    format!("{}/{name}", K::kind(&()))
 }
 
 fn refused(step: &'static str, target: &str, source: kube::Error) -> Error {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
+use super::trouble;
 use crate::api::label;
 
 /// Where a pod is in its life.
@@ -94,10 +95,7 @@ impl PodFacts {
             terminating: meta.deletion_timestamp.is_some(),
             revision: label("controller-revision-hash").unwrap_or_default(),
             role: label(label::ROLE),
-            trouble: condition("PodScheduled")
-                .filter(|condition| condition.status == "False")
-                .and_then(|condition| condition.message.clone())
-                .or_else(|| waiting(pod)),
+            trouble: trouble::of(pod),
             main: main_container(pod, label(label::COMPONENT).as_deref()),
             on_volume: pod
                 .spec
@@ -148,17 +146,6 @@ fn has_ended(status: &ContainerStatus) -> bool {
     status.restart_count > 0
         || before.is_some_and(|state| state.terminated.is_some() || state.running.is_some())
         || state.is_some_and(|state| state.terminated.is_some())
-}
-
-/// Why a container waits, when the kubelet names a lasting reason.
-fn waiting(pod: &Pod) -> Option<String> {
-    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    containers.iter().find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.clone()?;
-        let lasting = !matches!(reason.as_str(), "ContainerCreating" | "PodInitializing");
-        lasting.then(|| format!("container {} waits: {reason}", container.name))
-    })
 }
 
 #[cfg(test)]

@@ -38,17 +38,32 @@ pub fn master_pod<'a>(now: &Situation<'a>) -> Option<&'a DataPod> {
     if now.agreed.is_some() {
         return now.master;
     }
-    let status = &now.seen.status;
-    let address = status.master_address.as_ref()?;
+    let last = now.seen.status.last_master.as_ref()?;
     now.seen
         .data
         .iter()
-        .filter(|pod| status.master.as_deref() == Some(pod.facts.name.as_str()))
+        .filter(|pod| pod.facts.name == last.pod)
         .filter(|pod| {
             pod.address()
-                .is_some_and(|known| known.to_string() == *address)
+                .is_some_and(|known| known.to_string() == last.address)
         })
         .find(|pod| !pod.facts.is_over() && !says_otherwise(pod))
+}
+
+/// The pod that is master at this moment, for people and programs that read the status; nobody
+/// while it is gone, held for dead or being replaced.
+#[must_use]
+pub fn present_master<'a>(now: &Situation<'a>) -> Option<&'a DataPod> {
+    let pod = master_pod(now).filter(|pod| !pod.facts.is_over())?;
+    let holds = if now.has_brain() {
+        !now.is_failing_over() && !now.master_is_down() && !says_otherwise(pod)
+    } else {
+        // No majority of Dukes can be asked: only the server itself can say so.
+        pod.answer
+            .given()
+            .is_some_and(|report| report.role == Role::Master)
+    };
+    holds.then_some(pod)
 }
 
 /// Whether a pod's server answers that it is no master.

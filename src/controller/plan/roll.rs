@@ -5,7 +5,7 @@
 //! gate of [`super::may_lose`]. Pods that are down come first: where the gate lets one of them go,
 //! a bad change is taken back by that, also in a group that never had a master.
 
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 
@@ -31,9 +31,29 @@ pub enum Roll {
     Waiting(String),
 }
 
-/// Decides on the next pod to replace, if any.
+impl Roll {
+    /// The pod that is about to be replaced.
+    #[must_use]
+    pub fn next<'a>(&self, now: &Situation<'a>) -> Option<&'a DataPod> {
+        let Self::Step(step) = self else {
+            return None;
+        };
+        let Action::DeletePod { uid, .. } = &step.action else {
+            return None;
+        };
+        now.seen.data.iter().find(|pod| pod.facts.uid == *uid)
+    }
+}
+
+/// Decides on the next pod to replace, if any. Those in `restarts`, by uid, have to start anew
+/// although they are of the wanted revision.
 #[must_use]
-pub fn roll(now: &Situation<'_>, stateful_set: Option<&StatefulSet>, memory: &Memory) -> Roll {
+pub fn roll(
+    now: &Situation<'_>,
+    stateful_set: Option<&StatefulSet>,
+    restarts: &BTreeSet<String>,
+    memory: &Memory,
+) -> Roll {
     if let Some(leave) = leave(now, memory) {
         return leave;
     }
@@ -44,7 +64,8 @@ pub fn roll(now: &Situation<'_>, stateful_set: Option<&StatefulSet>, memory: &Me
         .seen
         .data
         .iter()
-        .filter(|pod| pod.facts.revision != revision && !pod.facts.terminating)
+        .filter(|pod| pod.facts.revision != revision || restarts.contains(&pod.facts.uid))
+        .filter(|pod| !pod.facts.terminating)
         .filter(|pod| pod.ordinal < now.wanted.data)
         .collect();
     let master = now.master.map(|master| master.facts.uid.as_str());
@@ -53,6 +74,9 @@ pub fn roll(now: &Situation<'_>, stateful_set: Option<&StatefulSet>, memory: &Me
     let mut refusal = None;
     for pod in &stale {
         match may_replace(now, pod, revision) {
+            Ok(()) if pod.facts.revision == revision => {
+                return delete(pod, "it has to start with the present configuration");
+            }
             Ok(()) => return delete(pod, "it is of an old revision"),
             Err(why) => refusal = refusal.or(Some((*pod, why))),
         }

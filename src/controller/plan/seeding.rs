@@ -18,7 +18,10 @@ use super::{
     step::{Action, Step},
 };
 use crate::{
-    api::condition::{self, ConditionType, Reason, Truth, Verdict},
+    api::{
+        LastMaster,
+        condition::{self, ConditionType, Reason, Truth, Verdict},
+    },
     controller::{memory::Memory, observe::DataPod},
     redis::{
         duke::{KnownNode, Seed},
@@ -138,12 +141,12 @@ fn serving_master<'a>(
             .filter(|(_, report)| ip.is_some_and(|ip| report.follows(ip)))
             .count()
     };
-    let recorded = now.seen.status.master.as_deref();
+    let recorded = now.seen.status.last_master.as_ref();
     candidates
         .iter()
         .filter(|(_, report)| report.role == Role::Master)
         .max_by_key(|(pod, report)| {
-            let is_recorded = recorded == Some(pod.facts.name.as_str());
+            let is_recorded = recorded.is_some_and(|last| last.pod == pod.facts.name);
             (
                 followers(pod),
                 is_recorded,
@@ -181,7 +184,7 @@ fn recorded_master<'a>(
     candidates: &[(&'a DataPod, &NodeReport)],
     has_lasted: Duration,
 ) -> Option<Choice<'a>> {
-    let recorded = now.seen.status.master.as_deref()?;
+    let recorded = now.seen.status.last_master.as_ref()?.pod.as_str();
     let Some((pod, report)) = candidates
         .iter()
         .find(|(pod, _)| pod.facts.name == recorded)
@@ -298,8 +301,10 @@ fn begun(now: &Situation<'_>, chosen: &DataPod, node: SocketAddr) -> Option<Seed
     });
     let generation = positive(status.generation);
     let epoch = positive(status.epoch);
-    let same = status.master.as_deref() == Some(chosen.facts.name.as_str())
-        && status.master_address.as_deref() == Some(node.to_string().as_str());
+    let same = status
+        .last_master
+        .as_ref()
+        .is_some_and(|last| last.pod == chosen.facts.name && last.address == node.to_string());
     let superseded = now.answering().any(|(_, report)| {
         let known = (report.generation, report.current_epoch);
         report.generation > generation
@@ -317,8 +322,10 @@ fn recorded(now: &Situation<'_>, name: &str, seed: &Seed) -> crate::api::Pipelin
     let mut status = now.seen.status.clone();
     status.generation = i64::try_from(seed.generation).ok();
     status.epoch = i64::try_from(seed.epoch).ok();
-    status.master = Some(name.to_owned());
-    status.master_address = Some(seed.master.to_string());
+    status.last_master = Some(LastMaster {
+        pod: name.to_owned(),
+        address: seed.master.to_string(),
+    });
     let verdict = Verdict {
         kind: ConditionType::MasterAvailable,
         truth: Truth::False,

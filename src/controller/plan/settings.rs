@@ -23,8 +23,6 @@ pub struct Settings {
     pub refused: Vec<String>,
     /// Whether a server that answers has another value than wanted.
     pub differs: bool,
-    /// Whether any of the steps puts a directive back to its default.
-    pub resets: bool,
 }
 
 /// Compares what servers say with what is wanted.
@@ -58,7 +56,6 @@ pub fn settle(now: &Situation<'_>, memory: &Memory) -> Settings {
                 continue;
             }
             settings.differs = true;
-            settings.resets |= now.wanted.resets.contains(directive);
             let action = Action::SetNode {
                 node,
                 run_id: report.run_id.clone(),

@@ -1,21 +1,33 @@
 //! What the status says after a plan: a pure function of what was seen and what was decided.
 //!
 //! Nothing in it changes while nothing happens: no offsets, no counters, no remaining times. The
-//! recorded master is never cleared, because after a loss of everything it is the only evidence of
-//! where the newest data lies.
+//! field `master` names nobody while nobody is master; the last one is kept beside it for ever,
+//! because after a loss of everything it is evidence of where the newest data lies.
 
-use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::apps::v1::Deployment,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 
-use super::{roll::Roll, seeding::Seeding, situation::Situation, spread};
+use super::{
+    config_file, credentials, objects::Troubles, roles, roll::Roll, seeding::Seeding,
+    settings::Settings, situation::Situation, spread,
+};
 use crate::{
     api::{
-        LastFailover, Phase, PipelineStatus,
+        LastFailover, LastMaster, Phase, PipelineStatus,
         condition::{self, ConditionType, Reason, Truth, Verdict},
         label::{self, Component},
     },
-    controller::{object::Kind, observe::PodFacts},
+    controller::{
+        object::Kind,
+        observe::{DataPod, PodFacts},
+    },
     redis::node::Role,
 };
+
+pub mod phase;
+mod pods;
 
 /// What was decided, as far as the status speaks of it.
 #[derive(Debug)]
@@ -24,12 +36,10 @@ pub struct Decided<'a> {
     pub seeding: &'a Seeding,
     /// About pods that have to go.
     pub roll: &'a Roll,
-    /// Directives that servers refused.
-    pub refused: &'a [String],
-    /// Whether directives are still being sent.
-    pub is_settling: bool,
-    /// The errors of the last pass.
-    pub failures: &'a [String],
+    /// About directives that running servers take.
+    pub settings: &'a Settings,
+    /// What keeps objects from being as they are wanted.
+    pub troubles: &'a Troubles,
     /// The live Deployment of the Dukes.
     pub deployment: Option<&'a Deployment>,
     /// The kinds of objects whose pods this version of the operator would make otherwise.
@@ -41,6 +51,7 @@ pub struct Decided<'a> {
 pub fn status(now: &Situation<'_>, decided: &Decided<'_>) -> PipelineStatus {
     let seen = now.seen;
     let mut status = follow(now);
+    show_master(&mut status, roles::present_master(now));
     let ready = |facts: &PodFacts| facts.ready && !facts.terminating;
     let data = seen.data.iter().filter(|pod| ready(&pod.facts)).count();
     let dukes = seen.dukes.iter().filter(|pod| ready(&pod.facts)).count();
@@ -54,40 +65,41 @@ pub fn status(now: &Situation<'_>, decided: &Decided<'_>) -> PipelineStatus {
     let selector = label::selector(now.wanted.names.pipeline(), Component::Data);
     status.selector = Some(label::query(&selector));
 
-    let mut verdicts = vec![
-        accepted(decided),
+    let verdicts = [
+        accepted(),
+        objects(decided.troubles),
+        credentials::verdict(now),
         master(now, decided),
         agreement(now),
         replicas(now),
-        configuration(decided),
-        updated(now, decided),
+        configuration(now, decided.settings),
+        pods::updated(now, decided),
     ];
-    let missing = verdicts.iter().find(|verdict| verdict.truth != Truth::True);
-    let all = match missing {
-        None => verdict(
-            ConditionType::Ready,
-            true,
-            Reason::AsWanted,
-            "everything is as wanted",
-        ),
-        Some(first) => {
-            let message = format!("{}: {}", first.kind.as_str(), first.message);
-            verdict(ConditionType::Ready, false, Reason::NotYet, message)
-        }
-    };
-    verdicts.push(all);
-    verdicts.push(spread::verdict(now));
-    status.phase = Some(phase(&seen.status, &verdicts));
+    let (generation, time) = (seen.spec_generation, seen.time);
+    condition::merge(&mut status.conditions, &verdicts, generation, time);
+    let lost = data_lost(&status.conditions);
+    let ready = phase::readiness(&verdicts, lost.as_deref());
+    status.phase = Some(phase::phase(&seen.status, &verdicts, lost.is_some()));
+    status.phase_reason = (ready.truth != Truth::True).then(|| ready.message.clone());
     condition::merge(
         &mut status.conditions,
-        &verdicts,
-        seen.spec_generation,
-        seen.time,
+        &[ready, spread::verdict(now)],
+        generation,
+        time,
     );
     status
 }
 
-/// The status with the master that the Dukes agreed on, and everything else as it was.
+/// What was lost, until somebody has accepted it.
+fn data_lost(conditions: &[Condition]) -> Option<String> {
+    let kind = ConditionType::DataLost.as_str();
+    let mut found = conditions.iter().filter(|known| known.type_ == kind);
+    let lost = found.next().filter(|known| known.status == "True")?;
+    Some(lost.message.clone())
+}
+
+/// The status with the master that the Dukes agreed on as the last one, and everything else as it
+/// was.
 #[must_use]
 pub fn follow(now: &Situation<'_>) -> PipelineStatus {
     let mut status = now.seen.status.clone();
@@ -97,14 +109,13 @@ pub fn follow(now: &Situation<'_>) -> PipelineStatus {
     let address = agreed.address.to_string();
     let name = &master.facts.name;
     let epoch = i64::try_from(agreed.epoch).unwrap_or(i64::MAX);
-    let is_change = status
-        .master_address
-        .as_ref()
-        .is_some_and(|known| *known != address)
-        && status.epoch.is_some_and(|known| known < epoch);
-    if is_change {
+    let is_later = status.epoch.is_some_and(|known| known < epoch);
+    if let Some(former) = status.last_master.as_ref()
+        && former.address != address
+        && is_later
+    {
         status.last_failover = Some(LastFailover {
-            from: status.master.clone().unwrap_or_default(),
+            from: former.pod.clone(),
             to: name.clone(),
             epoch,
             time: Time(now.seen.time),
@@ -112,9 +123,19 @@ pub fn follow(now: &Situation<'_>) -> PipelineStatus {
     }
     status.generation = i64::try_from(agreed.generation).ok();
     status.epoch = Some(epoch);
-    status.master = Some(name.clone());
-    status.master_address = Some(address);
+    status.last_master = Some(LastMaster {
+        pod: name.clone(),
+        address,
+    });
     status
+}
+
+/// Names the master that is there, or nobody.
+fn show_master(status: &mut PipelineStatus, master: Option<&DataPod>) {
+    status.master = master.map(|pod| pod.facts.name.clone());
+    status.master_address = master
+        .and_then(DataPod::address)
+        .map(|address| address.to_string());
 }
 
 /// The status right after a switch, before anybody but the Dukes was asked.
@@ -122,6 +143,7 @@ pub fn follow(now: &Situation<'_>) -> PipelineStatus {
 pub fn announced(now: &Situation<'_>) -> PipelineStatus {
     let mut status = follow(now);
     if let (Some(master), false) = (now.master, now.is_failing_over()) {
+        show_master(&mut status, Some(master));
         let message = format!("{} takes writes", master.facts.name);
         let verdict = verdict(
             ConditionType::MasterAvailable,
@@ -144,8 +166,10 @@ pub fn announced(now: &Situation<'_>) -> PipelineStatus {
 #[must_use]
 pub fn refused(now: &Situation<'_>, errors: &str) -> PipelineStatus {
     let mut status = follow(now);
+    show_master(&mut status, roles::present_master(now));
     status.observed_generation = now.seen.spec_generation;
     status.phase = Some(Phase::Invalid);
+    status.phase_reason = Some(errors.to_owned());
     let verdicts = [
         verdict(
             ConditionType::SpecAccepted,
@@ -183,19 +207,41 @@ fn verdict(
     }
 }
 
-fn accepted(decided: &Decided<'_>) -> Verdict {
+fn accepted() -> Verdict {
     let kind = ConditionType::SpecAccepted;
-    match decided.failures {
-        [] => verdict(kind, true, Reason::AsWanted, "the spec is followed"),
-        failures => verdict(kind, false, Reason::Blocked, failures.join("; ")),
+    verdict(kind, true, Reason::AsWanted, "the spec is followed")
+}
+
+fn objects(troubles: &Troubles) -> Verdict {
+    let kind = ConditionType::ObjectsApplied;
+    let Troubles {
+        foreign,
+        refused,
+        contested,
+    } = troubles;
+    for (reason, sentences) in [
+        (Reason::ForeignObject, foreign),
+        (Reason::Blocked, refused),
+        (Reason::Contested, contested),
+    ] {
+        if !sentences.is_empty() {
+            return verdict(kind, false, reason, sentences.join("; "));
+        }
     }
+    verdict(kind, true, Reason::AsWanted, "all objects are as wanted")
 }
 
 fn master(now: &Situation<'_>, decided: &Decided<'_>) -> Verdict {
     let no =
         |reason, message: String| verdict(ConditionType::MasterAvailable, false, reason, message);
     match decided.seeding {
-        Seeding::Waiting(why) => return no(Reason::NoMaster, why.clone()),
+        Seeding::Waiting(why) => {
+            let why = match pods::trouble(now, decided.deployment) {
+                Some(trouble) => format!("{why}; {trouble}"),
+                None => why.clone(),
+            };
+            return no(Reason::NoMaster, why);
+        }
         Seeding::Steps(_) => return no(Reason::Seeding, "a master is being chosen".to_owned()),
         Seeding::NotNeeded => {}
     }
@@ -265,35 +311,45 @@ fn replicas(now: &Situation<'_>) -> Verdict {
             format!("{wanted} replicas follow the master"),
         );
     }
-    let lagging: Vec<&str> = now
+    let lagging: Vec<String> = now
         .others()
         .filter(|pod| !now.is_in_sync(pod))
-        .map(|pod| pod.facts.name.as_str())
+        .map(|pod| format!("{} {}", pod.facts.name, lag(pod)))
         .collect();
-    let message = match lagging.as_slice() {
-        [] => format!("fewer than {wanted} replicas exist"),
-        names => format!("{} not in sync with the master", names.join(", ")),
-    };
-    let reason = if lagging.is_empty() {
-        Reason::PodsStarting
-    } else {
-        Reason::Syncing
-    };
-    verdict(kind, false, reason, message)
+    if lagging.is_empty() {
+        let message = format!("fewer than {wanted} replicas run");
+        return verdict(kind, false, Reason::PodsStarting, message);
+    }
+    let message = format!("not in sync with the master: {}", lagging.join(", "));
+    verdict(kind, false, Reason::Syncing, message)
 }
 
-fn configuration(decided: &Decided<'_>) -> Verdict {
-    let kind = ConditionType::ConfigApplied;
-    if !decided.refused.is_empty() {
-        return verdict(
-            kind,
-            false,
-            Reason::DirectiveRefused,
-            decided.refused.join("; "),
-        );
+/// What keeps a replica from being in sync, a clause.
+fn lag(pod: &DataPod) -> &'static str {
+    let Some(report) = pod.answer.given() else {
+        return "does not answer the operator";
+    };
+    match &report.role {
+        _ if report.loading => "loads its data",
+        _ if report.is_blank() => "has not been told yet whom to follow",
+        Role::Master => "takes itself for a master",
+        Role::Replica { syncing: true, .. } => "is copying the data",
+        Role::Replica { link_up: false, .. } => "has no link to its master",
+        Role::Replica { .. } => "follows another one",
     }
-    if decided.is_settling {
+}
+
+fn configuration(now: &Situation<'_>, settings: &Settings) -> Verdict {
+    let kind = ConditionType::ConfigApplied;
+    if !settings.refused.is_empty() {
+        let refused = settings.refused.join("; ");
+        return verdict(kind, false, Reason::DirectiveRefused, refused);
+    }
+    if !settings.steps.is_empty() {
         return verdict(kind, false, Reason::NotYet, "directives are being sent");
+    }
+    if let Some((reason, message)) = config_file::progress(now, settings) {
+        return verdict(kind, false, reason, message);
     }
     verdict(
         kind,
@@ -301,120 +357,4 @@ fn configuration(decided: &Decided<'_>) -> Verdict {
         Reason::AsWanted,
         "every server has the wanted configuration",
     )
-}
-
-fn updated(now: &Situation<'_>, decided: &Decided<'_>) -> Verdict {
-    let kind = ConditionType::Updated;
-    let no = |reason, message: String| verdict(kind, false, reason, message);
-    match decided.roll {
-        Roll::Step(step) => return no(Reason::RollingUpdate, step.why.clone()),
-        Roll::Waiting(why) => return no(waiting_reason(now), why.clone()),
-        Roll::Done => {}
-    }
-    let wanted = now.wanted;
-    let living = now
-        .seen
-        .data
-        .iter()
-        .filter(|pod| !pod.facts.terminating)
-        .count();
-    if living != usize::from(wanted.data) {
-        return no(
-            Reason::Scaling,
-            format!("{living} of {} data pods exist", wanted.data),
-        );
-    }
-    let is_rolled = decided.deployment.is_some_and(|live| {
-        let Some(status) = &live.status else {
-            return false;
-        };
-        let count = i32::try_from(wanted.dukes).ok();
-        status.observed_generation >= live.metadata.generation
-            && status.updated_replicas == count
-            && status.replicas == count
-    });
-    if !is_rolled {
-        return no(
-            Reason::RollingUpdate,
-            "the Dukes are being updated".to_owned(),
-        );
-    }
-    let told: Vec<u32> = now.remembering().map(|(_, report)| report.size).collect();
-    if told.iter().any(|size| *size != wanted.dukes) {
-        return no(
-            Reason::Scaling,
-            "the number of Dukes is being changed".to_owned(),
-        );
-    }
-    let data = now.seen.data.iter().map(|pod| &pod.facts);
-    let dukes = now.seen.dukes.iter().map(|pod| &pod.facts);
-    if let Some(facts) = data.chain(dukes).find(|facts| !facts.ready) {
-        let trouble = facts.trouble.as_deref().unwrap_or("it is starting");
-        return no(
-            Reason::PodsStarting,
-            format!("{} is not ready: {trouble}", facts.name),
-        );
-    }
-    as_wanted(decided.behind)
-}
-
-/// All pods are as wanted, even if this version of the operator would make new ones otherwise.
-fn as_wanted(behind: &[Kind]) -> Verdict {
-    let kind = ConditionType::Updated;
-    let message = "all pods are ready, of the wanted revision and number";
-    if behind.is_empty() {
-        return verdict(kind, true, Reason::AsWanted, message);
-    }
-    let of = |kind: &Kind| {
-        if *kind == Kind::Deployment {
-            "the Dukes"
-        } else {
-            "the data pods"
-        }
-    };
-    let pods: Vec<&str> = behind.iter().map(of).collect();
-    let message = format!(
-        "{message}; this version of the operator would make {} otherwise, and does so with the next \
-         change of what the spec says of them, or when the Pipeline's annotation {} is set to the \
-         present time",
-        pods.join(" and "),
-        label::RESTARTED_AT,
-    );
-    verdict(kind, true, Reason::UpdateAvailable, message)
-}
-
-fn waiting_reason(now: &Situation<'_>) -> Reason {
-    let stuck = now.seen.data.iter().any(|pod| pod.facts.trouble.is_some());
-    if stuck {
-        Reason::PodsStuck
-    } else {
-        Reason::RollingUpdate
-    }
-}
-
-/// The one word: the worst of what does not hold.
-fn phase(before: &PipelineStatus, verdicts: &[Verdict]) -> Phase {
-    let holds = |kind: ConditionType| {
-        verdicts
-            .iter()
-            .any(|verdict| verdict.kind == kind && verdict.truth == Truth::True)
-    };
-    if holds(ConditionType::Ready) {
-        return Phase::Ready;
-    }
-    if matches!(before.phase, None | Some(Phase::Pending)) {
-        return Phase::Pending;
-    }
-    let is_failing_over = verdicts
-        .iter()
-        .any(|verdict| verdict.reason == Reason::FailingOver);
-    if is_failing_over {
-        Phase::FailingOver
-    } else if !holds(ConditionType::MasterAvailable) || !holds(ConditionType::SpecAccepted) {
-        Phase::Degraded
-    } else if !holds(ConditionType::Updated) || !holds(ConditionType::ConfigApplied) {
-        Phase::Updating
-    } else {
-        Phase::Degraded
-    }
 }

@@ -4,17 +4,26 @@ use std::net::SocketAddr;
 
 use crate::{
     api::PipelineStatus,
-    controller::object::{Object, ObjectId},
+    controller::object::{Kind, Object, ObjectId},
     redis::duke::{Member, Seed},
 };
 
 /// One request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Apply an owned object, whole.
+    /// Take back an object of ours that lost its owner, with what is in it.
+    Adopt {
+        /// As it is wanted; only its owner and its labels are written.
+        object: Box<Object>,
+        /// Only this very object.
+        uid: String,
+        /// Only in this version.
+        resource_version: String,
+    },
+    /// Apply an owned object, whole; its uid says over which one.
     Apply(Box<Object>),
-    /// Make the Secret; never replaces one.
-    CreateSecret(Box<Object>),
+    /// Make an object; somebody else's of the same name is left as it is.
+    Create(Box<Object>),
     /// Delete an owned object that is no longer wanted.
     DeleteObject {
         /// Which one.
@@ -115,8 +124,9 @@ impl Action {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Adopt { .. } => "Adopt",
             Self::Apply(_) => "Apply",
-            Self::CreateSecret(_) => "CreateSecret",
+            Self::Create(_) => "Create",
             Self::DeleteObject { .. } => "DeleteObject",
             Self::DeletePod { .. } => "DeletePod",
             Self::FailOver { .. } => "FailOver",
@@ -141,12 +151,72 @@ impl Action {
             | Self::TellMembers { duke, .. }
             | Self::TellNodes { duke, .. } => Some(*duke),
             Self::Promote { node } | Self::SetNode { node, .. } => Some(*node),
-            Self::Apply(_)
-            | Self::CreateSecret(_)
+            Self::Adopt { .. }
+            | Self::Apply(_)
+            | Self::Create(_)
             | Self::DeleteObject { .. }
             | Self::DeletePod { .. }
             | Self::LabelPod { .. }
             | Self::RecordSeed { .. } => None,
+        }
+    }
+
+    /// The object of ours that is written, as it is wanted.
+    #[must_use]
+    pub fn object(&self) -> Option<&Object> {
+        match self {
+            Self::Adopt { object, .. } | Self::Apply(object) | Self::Create(object) => Some(object),
+            Self::DeleteObject { .. }
+            | Self::DeletePod { .. }
+            | Self::FailOver { .. }
+            | Self::LabelPod { .. }
+            | Self::Promote { .. }
+            | Self::RecordSeed { .. }
+            | Self::SeedDuke { .. }
+            | Self::SetDuke { .. }
+            | Self::SetNode { .. }
+            | Self::TellMembers { .. }
+            | Self::TellNodes { .. } => None,
+        }
+    }
+
+    /// What a request to the API server is about, and what it asks for: the same request is
+    /// repeated with growing pauses, another one is sent at once. None for orders to servers.
+    #[must_use]
+    pub fn request(&self) -> Option<(String, String)> {
+        if let Some(object) = self.object() {
+            // New passwords do not make another request of it.
+            let wish = match object.kind() {
+                Kind::Secret => "",
+                Kind::ConfigMap
+                | Kind::Deployment
+                | Kind::DisruptionBudget
+                | Kind::EndpointSlice
+                | Kind::Service
+                | Kind::StatefulSet => object.hash(),
+            };
+            return Some((object.id().to_string(), wish.to_owned()));
+        }
+        match self {
+            Self::DeleteObject { id, uid, .. } => Some((format!("delete {id}"), uid.clone())),
+            Self::DeletePod { name, uid, .. } => Some((format!("delete Pod/{name}"), uid.clone())),
+            Self::LabelPod {
+                name, uid, role, ..
+            } => Some((format!("label Pod/{name}"), format!("{role:?} {uid}"))),
+            Self::RecordSeed { status, .. } => Some((
+                "record a master".to_owned(),
+                format!("{:?} {:?}", status.generation, status.last_master),
+            )),
+            Self::Adopt { .. }
+            | Self::Apply(_)
+            | Self::Create(_)
+            | Self::FailOver { .. }
+            | Self::Promote { .. }
+            | Self::SeedDuke { .. }
+            | Self::SetDuke { .. }
+            | Self::SetNode { .. }
+            | Self::TellMembers { .. }
+            | Self::TellNodes { .. } => None,
         }
     }
 
@@ -158,9 +228,11 @@ impl Action {
     #[must_use]
     pub fn is_foundation(&self) -> bool {
         match self {
-            Self::CreateSecret(_) | Self::Promote { .. } | Self::RecordSeed { .. } => true,
+            Self::Promote { .. } | Self::RecordSeed { .. } => true,
             Self::LabelPod { deposes, .. } => *deposes,
-            Self::Apply(_)
+            Self::Adopt { .. }
+            | Self::Apply(_)
+            | Self::Create(_)
             | Self::DeleteObject { .. }
             | Self::DeletePod { .. }
             | Self::FailOver { .. }

@@ -48,7 +48,7 @@ pub fn keep(objects: &mut [Object], seen: &Observation) -> Vec<Kind> {
                 kept
             }
             Some(InForce::Found(kept)) => {
-                if !drift::holds(&value(&drawn), &value(&kept)) {
+                if drift::difference(&value(&drawn), &value(&kept)).is_some() {
                     behind.push(object.kind());
                 }
                 kept

@@ -5,6 +5,7 @@ use crate::api::condition::{self, ConditionType};
 use self::scene::{Scene, blank, follower, master, syncing};
 
 mod change;
+mod config;
 mod gate;
 mod membership;
 mod refusal;
@@ -12,6 +13,7 @@ mod scale;
 mod scene;
 mod seeding;
 mod spread;
+mod status;
 mod template;
 
 #[test]
@@ -113,13 +115,14 @@ fn no_pod_is_labelled_master_before_the_former_one_has_lost_the_label() {
 fn a_duke_that_slept_through_a_failover_is_not_believed() {
     let mut scene = Scene::settled(3, 3);
     scene.seen.status.epoch = Some(9);
-    scene.seen.status.master = Some("pipeline-tea-1".to_owned());
+    scene.seen.status.last_master = Some(scene::last_master(1));
     scene.mute_duke(1);
     scene.mute_duke(2);
     assert_eq!(scene.steps(), [""; 0]);
     let status = scene.plan().status;
+    let last = status.last_master.map(|last| last.pod);
     assert_eq!(
-        (status.master.as_deref(), status.epoch),
+        (last.as_deref(), status.epoch),
         (Some("pipeline-tea-1"), Some(9))
     );
 }

@@ -96,6 +96,15 @@ fn all_problems_are_told_at_once_with_their_fields() {
 }
 
 #[test]
+fn a_size_in_kubernetes_spelling_is_refused_with_the_servers_spelling() {
+    let found = problems(json!({ "pipeline": { "customConfig": ["maxmemory 1Gi"] } }));
+    assert_eq!(
+        found,
+        ["spec.pipeline.customConfig[0]: servers cannot read the size 1Gi of maxmemory; write 1gb"]
+    );
+}
+
+#[test]
 fn a_name_that_leads_elsewhere_is_refused() {
     for name in ["shop-master", "shop.eu", "", &"s".repeat(41)] {
         let mut pipeline = pipeline(json!({}));

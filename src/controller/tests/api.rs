@@ -1,8 +1,9 @@
 //! A model of the API server: objects by path, writes only, faults on demand.
 //!
-//! It knows what the operator relies on: create-only POST, preconditions of resourceVersion and
-//! uid, apply that changes a version only when something changes, status as a subresource. Reads
-//! are errors: the operator's reads come from its caches.
+//! It knows what the operator relies on: preconditions of resourceVersion and uid, apply that
+//! makes what is not there and changes a version only when something changes, status as a
+//! subresource. Lists are errors: the operator's reads come from its caches, but for single objects
+//! that stand in its way.
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,8 @@ pub(super) enum Fault {
 struct State {
     objects: BTreeMap<String, Value>,
     insisted: BTreeMap<String, (String, Value)>,
+    stamped: BTreeMap<String, String>,
+    forbidden: Vec<String>,
     version: u64,
     requests: Vec<String>,
     fault: Option<(usize, Fault)>,
@@ -93,6 +96,23 @@ impl Api {
         state.store(path, object);
     }
 
+    /// From now on a field of an object is another one after each write.
+    pub(super) fn stamp(&self, path: &str, field: &str) {
+        let mut state = self.0.lock().unwrap();
+        state.stamped.insert(path.to_owned(), field.to_owned());
+    }
+
+    /// From now on nobody may write an object.
+    pub(super) fn forbid(&self, path: &str) {
+        self.0.lock().unwrap().forbidden.push(path.to_owned());
+    }
+
+    /// How many requests there were about an object.
+    pub(super) fn count(&self, path: &str) -> usize {
+        let requests = self.requests();
+        requests.iter().filter(|line| line.ends_with(path)).count()
+    }
+
     /// Lets the request of this number fail.
     pub(super) fn fail(&self, index: usize, fault: Fault) {
         self.0.lock().unwrap().fault = Some((index, fault));
@@ -135,7 +155,14 @@ impl Api {
 
 impl State {
     fn answer(&mut self, method: &Method, path: &str, body: Value, managed: bool) -> (u16, Value) {
+        if self.forbidden.iter().any(|forbidden| forbidden == path) {
+            return failure(403, "exceeded quota: small");
+        }
         match *method {
+            Method::GET => match self.objects.get(path) {
+                Some(object) => (200, object.clone()),
+                None => failure(404, "not found"),
+            },
             Method::POST => self.create(path, body),
             Method::PATCH => self.patch(path, body, managed),
             Method::DELETE => self.delete(path, &body),
@@ -153,16 +180,19 @@ impl State {
     }
 
     fn patch(&mut self, path: &str, body: Value, managed: bool) -> (u16, Value) {
-        assert!(managed, "every write names its manager: {path}");
+        let is_event = path.contains("/events/");
+        assert!(managed || is_event, "every write names its manager: {path}");
         let whole = path.strip_suffix("/status");
         let present = self.objects.get(whole.unwrap_or(path)).cloned();
         let Some(mut object) = present else {
             // Only apply makes objects; what it sends has a kind.
             let is_whole = body.get("kind").is_some() && whole.is_none();
-            return if is_whole {
+            return if !is_whole {
+                failure(404, "not found")
+            } else if body["metadata"]["uid"].is_null() {
                 (201, self.store(path, body))
             } else {
-                failure(404, "not found")
+                failure(409, "uid mismatch: no existing object was found")
             };
         };
         for field in ["resourceVersion", "uid"] {
@@ -204,6 +234,11 @@ impl State {
         }
         self.version += 1;
         let version = self.version;
+        if let Some(field) = self.stamped.get(path)
+            && let Some(present) = object.pointer_mut(field)
+        {
+            *present = json!(format!("stamp-{version}"));
+        }
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         if object["metadata"]["uid"].is_null() {
             object["metadata"]["uid"] = json!(format!("uid-{version}"));

@@ -179,32 +179,6 @@ fn a_directive_is_set_where_it_differs_and_a_refused_one_once() {
     assert!(applied.unwrap().message.contains("ERR no"));
 }
 
-/// A server that has a value of its own keeps it until it is told; so does the file, with which it
-/// would have to start again.
-#[test]
-fn a_value_is_in_the_file_only_when_servers_have_taken_it() {
-    let file = "Apply ConfigMap/pipeline-tea".to_owned();
-    let mut scene = Scene::settled(1, 3);
-    scene.wanted.live = BTreeMap::from([("maxmemory-policy".to_owned(), "banana".to_owned())]);
-    let told = scene.plan_another_file();
-    assert_eq!(told, ["SetNode 10.0.0.1 maxmemory-policy banana"]);
-
-    let setting = Setting {
-        run_id: "run".to_owned(),
-        directive: "maxmemory-policy".to_owned(),
-    };
-    let outcome = |refusal: Option<&str>| Tried {
-        value: "banana".to_owned(),
-        refusal: refusal.map(str::to_owned),
-    };
-    let refusal = outcome(Some("ERR no such fruit"));
-    scene.memory.tried.insert(setting.clone(), refusal);
-    assert_eq!(scene.plan_another_file(), [""; 0]);
-
-    scene.memory.tried.insert(setting, outcome(None));
-    assert_eq!(scene.plan_another_file(), [file]);
-}
-
 #[test]
 fn a_duke_with_another_setting_is_told() {
     let mut scene = Scene::settled(3, 3);

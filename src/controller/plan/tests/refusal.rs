@@ -17,7 +17,7 @@ fn a_failover_is_followed_under_a_bad_spec() {
     assert_eq!(
         lines(&plan),
         [
-            "Apply EndpointSlice/pipeline-tea-1",
+            "Create EndpointSlice/pipeline-tea-1",
             "LabelPod pipeline-tea-0 replica",
             "LabelPod pipeline-tea-1 master"
         ]
@@ -34,7 +34,7 @@ fn a_deleted_master_leaves_the_service_under_a_bad_spec() {
     facts.phase = crate::controller::observe::Phase::Over;
     let told = lines(&scene.refuse());
     assert!(
-        told.contains(&"Apply EndpointSlice/".to_owned()),
+        told.contains(&"Create EndpointSlice/".to_owned()),
         "{told:?}"
     );
 }

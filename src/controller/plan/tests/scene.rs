@@ -15,13 +15,16 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    api::{PipelineStatus, label, names::Names},
+    api::{LastMaster, PipelineStatus, label, names::Names},
     controller::{
         memory::Memory,
         object::{Kind, Object, ObjectId},
         observe::{Answer, DataPod, DukePod, MainContainer, Observation, Phase, PodFacts},
         plan::{
-            Drawing, Moment, Plan, SliceDrawing, Wanted, plan, refuse,
+            Drawing, Moment, Plan, SliceDrawing, Wanted,
+            config_file::Wish,
+            credentials::Knowledge,
+            plan, refuse,
             roles::Endpoints,
             step::{Action, Step},
         },
@@ -31,15 +34,31 @@ use crate::{
         duke::{DukeReport, KnownNode, Member},
         node::{NodeReport, Role},
     },
+    render::{hash, server_config::Files},
 };
 
 /// Draws what is there: objects have tests of their own.
 struct Traced(Vec<Object>);
 
 impl Drawing for Traced {
-    fn draw(&self, _moment: &Moment) -> Vec<Object> {
-        self.0.clone()
+    fn draw(&self, moment: &Moment) -> Vec<Object> {
+        let mut objects = self.0.clone();
+        for object in &mut objects {
+            if let Object::ConfigMap(_) = object {
+                *object = config_map(&moment.files);
+            }
+        }
+        objects
     }
+}
+
+/// The data pods' ConfigMap, stamped.
+pub(super) fn config_map(files: &Files) -> Object {
+    let names = Names::new("tea");
+    let mut drawn = ConfigMap::default();
+    drawn.metadata.name = Some(names.data());
+    files.write(&names, &mut drawn);
+    Object::ConfigMap(Arc::new(hash::stamp(drawn)))
 }
 
 impl SliceDrawing for Traced {
@@ -86,6 +105,7 @@ impl Scene {
             epoch: Some(5),
             master: Some("pipeline-tea-0".to_owned()),
             master_address: Some(node(0).to_string()),
+            last_master: Some(last_master(0)),
             phase: Some(crate::api::Phase::Ready),
             ..PipelineStatus::default()
         };
@@ -100,9 +120,10 @@ impl Scene {
             dukes,
             quorum: None,
             live: BTreeMap::new(),
-            resets: BTreeSet::new(),
+            file: Wish::default(),
             duke_settings: BTreeMap::new(),
             persists: false,
+            passwords: Knowledge::default(),
         };
         let seen = Observation {
             at: Instant::now(),
@@ -111,6 +132,8 @@ impl Scene {
             status: PipelineStatus::default(),
             resource_version: Some("77".to_owned()),
             live: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            complaints: Vec::new(),
             data: (0..data).map(data_pod).collect(),
             dukes: (0..dukes).map(duke_pod).collect(),
             inherited: BTreeSet::new(),
@@ -270,21 +293,39 @@ impl Scene {
         plan(&self.wanted, &self.seen, &drawing, &mut self.memory)
     }
 
-    /// Makes the plan for a redis.conf that is rendered otherwise now.
-    pub(super) fn plan_another_file(&mut self) -> Vec<String> {
-        let file = |hash: &str| {
-            let mut file = ConfigMap::default();
-            file.metadata.name = Some(self.wanted.names.data());
-            let hash = (label::HASH.to_owned(), hash.to_owned());
-            file.metadata.annotations = Some([hash].into());
-            Object::ConfigMap(Arc::new(file))
-        };
-        let (live, drawn) = (file("before"), file("now"));
-        self.seen.live.insert(live.id(), live);
-        let mut objects = self.seen.live.clone();
-        objects.insert(drawn.id(), drawn);
-        let drawing = Traced(objects.into_values().collect());
-        lines(&plan(&self.wanted, &self.seen, &drawing, &mut self.memory))
+    /// The files that the data pods have.
+    pub(super) fn files(&self) -> Files {
+        let names = &self.wanted.names;
+        let mut live = self.seen.live.values();
+        live.find_map(|object| match object {
+            Object::ConfigMap(live) => Files::read(names, live),
+            Object::Deployment(_)
+            | Object::DisruptionBudget(_)
+            | Object::EndpointSlice(_)
+            | Object::Secret(_)
+            | Object::Service(_)
+            | Object::StatefulSet(_) => None,
+        })
+        .unwrap()
+    }
+
+    /// Gives the data pods files.
+    pub(super) fn set_files(&mut self, files: &Files) {
+        let object = config_map(files);
+        self.seen.live.insert(object.id(), object);
+    }
+
+    /// Makes the plan, and writes the files as it wants them.
+    pub(super) fn write_files(&mut self) -> Vec<String> {
+        let plan = self.plan();
+        for step in &plan.steps {
+            if let Action::Apply(object) = &step.action
+                && let Object::ConfigMap(_) = object.as_ref()
+            {
+                self.seen.live.insert(object.id(), object.as_ref().clone());
+            }
+        }
+        lines(&plan)
     }
 
     /// Makes the plan with a Deployment of the Dukes that is rendered otherwise now, from the same spec.
@@ -333,7 +374,9 @@ pub(super) fn lines(plan: &Plan) -> Vec<String> {
 fn line(step: &Step) -> String {
     let name = step.action.name();
     match &step.action {
-        Action::Apply(object) | Action::CreateSecret(object) => format!("{name} {}", object.id()),
+        Action::Adopt { object, .. } | Action::Apply(object) | Action::Create(object) => {
+            format!("{name} {}", object.id())
+        }
         Action::DeleteObject { id, .. } => format!("{name} {id}"),
         Action::DeletePod { name: pod, .. } => format!("{name} {pod}"),
         Action::FailOver { duke, .. } => format!("{name} by {}", duke.ip()),
@@ -343,7 +386,7 @@ fn line(step: &Step) -> String {
         Action::Promote { node } => format!("{name} {}", node.ip()),
         Action::RecordSeed { status, .. } => format!(
             "{name} {} generation {} epoch {}",
-            status.master.as_deref().unwrap_or_default(),
+            status.last_master.as_ref().map_or("", |last| &last.pod),
             status.generation.unwrap_or(0),
             status.epoch.unwrap_or(0)
         ),
@@ -390,6 +433,14 @@ fn line(step: &Step) -> String {
 pub(super) fn node(ordinal: u16) -> SocketAddr {
     let last = u8::try_from(ordinal + 1).unwrap();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), 6379)
+}
+
+/// A data pod as the record of the last master names it.
+pub(super) fn last_master(ordinal: u16) -> LastMaster {
+    LastMaster {
+        pod: format!("pipeline-tea-{ordinal}"),
+        address: node(ordinal).to_string(),
+    }
 }
 
 /// The address of a Duke.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scene::{Scene, blank, follower, loaded, master, node, orphan};
+use super::scene::{Scene, blank, follower, last_master, loaded, master, node, orphan};
 use crate::{
     api::condition::{self, ConditionType, Reason, Truth, Verdict},
     controller::plan::seeding::PATIENCE,
@@ -133,7 +133,7 @@ fn without_a_master_the_follower_with_most_of_its_stream_wins() {
 #[test]
 fn when_everything_was_restarted_the_recorded_master_has_the_newest_data() {
     let mut scene = Scene::settled(3, 3);
-    scene.seen.status.master = Some("pipeline-tea-1".to_owned());
+    scene.seen.status.last_master = Some(last_master(1));
     for ordinal in 0..3 {
         scene.data(ordinal, loaded(50));
     }
@@ -252,8 +252,7 @@ fn an_interrupted_seeding_goes_on_with_the_same_generation() {
     };
     scene.seen.status.generation = Some(1);
     scene.seen.status.epoch = Some(1);
-    scene.seen.status.master = Some("pipeline-tea-0".to_owned());
-    scene.seen.status.master_address = Some(node(0).to_string());
+    scene.seen.status.last_master = Some(last_master(0));
     let now = scene.seen.time;
     condition::merge(&mut scene.seen.status.conditions, &[verdict], Some(1), now);
     assert_eq!(scene.steps(), FRESH[1..]);
