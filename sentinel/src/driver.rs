@@ -196,6 +196,8 @@ impl Driver {
         Some(deadline.max(ticked + Duration::from_millis(1)))
     }
 
+    /// Tells the engine what happened. It happens now: the engine's time must never run backwards, and
+    /// between two inputs of one batch others may come, of clients that are dropped meanwhile.
     fn handle(&mut self, input: Input) {
         let now = self.now();
         self.engine.handle(now, input);
@@ -253,15 +255,13 @@ impl Driver {
     }
 
     fn client_event(&mut self, event: ClientEvent) -> Option<Ended> {
-        // They came at the same time.
-        let now = self.now();
-        let mut ended = self.report(now);
+        let mut ended = self.report();
         match event {
             ClientEvent::Asked { client, requests } => {
                 for words in requests {
                     if let Some(known) = self.clients.get_mut(&client) {
                         known.asked = known.asked.saturating_add(1);
-                        self.engine.handle(now, Input::Asked { client, words });
+                        self.handle(Input::Asked { client, words });
                         // One input, then all its outputs.
                         ended = self.drain();
                     }
@@ -306,12 +306,12 @@ impl Driver {
     }
 
     /// Tells the engine what clients were answered without it.
-    fn report(&mut self, now: Time) -> Option<Ended> {
+    fn report(&mut self) -> Option<Ended> {
         for client in self.reception.directory.take_served() {
             let known = self.clients.get(&client);
             if let Some((count, at)) = known.and_then(|known| known.standing.take_served()) {
                 let at = self.time(at);
-                self.engine.handle(now, Input::Served { client, count, at });
+                self.handle(Input::Served { client, count, at });
             }
         }
         self.drain()

@@ -18,6 +18,8 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use duke_resp::Frame;
+
 use crate::victim::{PATIENCE, Victim, free_port, take_all, wait_for};
 use crate::wire::text;
 
@@ -147,6 +149,33 @@ fn a_subscriber_that_never_reads_is_dropped() {
         assert!(sent < 2000, "it was never dropped");
         wire.ask(&["SENTINEL", "SET", "lake", "auth-user", &long])
             .unwrap();
+        clients(&mut wire) == 1
+    });
+    unharmed(&duke);
+    drop(deaf);
+}
+
+#[test]
+fn a_subscriber_dropped_in_the_middle_of_a_batch_harms_nobody_else() {
+    let duke = Victim::duke("batch", "sentinel monitor lake 127.0.0.1 1 1\n");
+    // It hears of each event five hundred times.
+    let patterns: Vec<String> = (0..500).map(|n| format!("[+{n}]reset-master")).collect();
+    let mut deaf = duke.send(format!("PSUBSCRIBE {}\r\n", patterns.join(" ")).as_bytes());
+    deaf.read_exact(&mut [0]).unwrap();
+    let mut wire = duke.wire();
+    let clients = |wire: &mut wire::Wire| {
+        let list = text(&wire.ask(&["CLIENT", "LIST"]).unwrap());
+        list.lines().count()
+    };
+    assert_eq!(clients(&mut wire), 2);
+    let mut rounds = 0;
+    wait_for("the subscriber to be dropped", || {
+        rounds += 1;
+        assert!(rounds < 1000, "it was never dropped");
+        wire.send(&b"SENTINEL RESET *\r\n".repeat(64)).unwrap();
+        for _ in 0..64 {
+            assert_eq!(wire.receive().unwrap(), Frame::Integer(1));
+        }
         clients(&mut wire) == 1
     });
     unharmed(&duke);
