@@ -2,7 +2,8 @@
 //!
 //! Connects once, writes the engine's commands without waiting for answers, and matches replies to
 //! requests in order. When to connect, what to say and when to give up is the engine's business;
-//! every end is reported to it as a typed reason, and a connection that ended stays ended.
+//! every end is reported to it as a typed reason, and a connection that ended stays ended. What was not
+//! sent when a link is given up is never sent.
 
 use std::collections::VecDeque;
 use std::io;
@@ -51,7 +52,9 @@ pub(crate) enum LinkEvent {
     },
 }
 
-/// One outgoing connection; dropping it closes the socket without a report.
+/// One outgoing connection; dropping it resets the connection without a report. An order that still
+/// waits in the socket is withdrawn by that: closed in order, the system would deliver it when it can,
+/// be it minutes later, and a server that was taken for dead would obey.
 #[derive(Debug)]
 pub(crate) struct Link {
     /// None until it stands: nothing is said before.
@@ -290,6 +293,8 @@ fn is_shortage(error: &io::Error) -> bool {
 async fn connect(address: SocketAddr, caller: Option<Caller>) -> io::Result<Stream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    // However it ends, it is reset.
+    stream.set_zero_linger()?;
     match caller {
         None => Ok(Stream::Plain(Arc::new(stream))),
         Some(caller) => caller.greet(stream, address).await,
@@ -440,6 +445,29 @@ mod tests {
             stream.write_all(words.as_bytes()).await.unwrap();
             assert_eq!(end(&mut events).await, LinkError::Protocol, "{words}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_link_did_not_send_is_withdrawn_with_it() {
+        let Peer {
+            link,
+            events: _events,
+            mut stream,
+        } = peer().await;
+        // More than the sockets hold of one whose other side does not read.
+        let word = Bytes::from(vec![b'x'; OUTBOX_BYTES_MAX]);
+        let mut sent = 0;
+        for request in 0..16 {
+            link.send(RequestId(request), vec![word.clone()]);
+            link.push();
+            sent += word.len();
+        }
+        drop(link);
+        let mut taken = Vec::new();
+        let end = stream.read_to_end(&mut taken).await;
+        let kind = end.map_err(|error| error.kind());
+        assert_eq!(kind, Err(io::ErrorKind::ConnectionReset));
+        assert!(taken.len() < sent, "all of it arrived");
     }
 
     #[tokio::test]
