@@ -8,6 +8,8 @@ use crate::{id::ClientId, output::Output, pattern::matches};
 
 /// Subscriptions a client may have.
 const SUBSCRIPTIONS_MAX: usize = 1024;
+/// All names a client subscribed to, in bytes together. Events have names of a dozen bytes.
+const NAMES_BYTES_MAX: usize = 64 * 1024;
 
 /// Whether a command changes subscriptions.
 pub(crate) fn is_command(name: &str) -> bool {
@@ -48,7 +50,7 @@ impl Subscriptions {
         }
         let mut replies = Vec::new();
         for name in names {
-            if adds && self.count() >= SUBSCRIPTIONS_MAX {
+            if adds && !self.has_room(&name) {
                 replies.push(Frame::error("ERR too many subscriptions on one connection"));
                 break;
             }
@@ -60,6 +62,13 @@ impl Subscriptions {
             replies.push(changed(kind, Frame::Bulk(name), self.count()));
         }
         replies
+    }
+
+    /// Whether one more name may be added.
+    fn has_room(&self, name: &Bytes) -> bool {
+        let names = self.channels.iter().chain(&self.patterns);
+        let held: usize = names.map(Bytes::len).sum();
+        self.count() < SUBSCRIPTIONS_MAX && held.saturating_add(name.len()) <= NAMES_BYTES_MAX
     }
 
     fn of(&mut self, by_pattern: bool) -> &mut BTreeSet<Bytes> {
@@ -148,5 +157,27 @@ mod tests {
         });
         let heard: Vec<_> = heard.collect();
         assert_eq!(heard, [(vec![1, 3], 3), (vec![2], 4), (vec![1], 4)]);
+    }
+
+    fn subscribe(subscriptions: &mut Subscriptions, names: &[String]) -> bool {
+        let names: Vec<Bytes> = names.iter().cloned().map(Bytes::from).collect();
+        let replies = subscriptions.change("subscribe", &names);
+        replies
+            .iter()
+            .all(|reply| !matches!(reply, Frame::Error(_)))
+    }
+
+    #[test]
+    fn many_names_or_long_ones_are_refused() {
+        let mut many = Subscriptions::default();
+        let names: Vec<String> = (0..=SUBSCRIPTIONS_MAX).map(|n| n.to_string()).collect();
+        assert!(subscribe(&mut many, &names[1..]));
+        assert!(!subscribe(&mut many, &names[..1]));
+        let mut long = Subscriptions::default();
+        let names = ["a", "b"].map(|name| name.repeat(NAMES_BYTES_MAX / 2));
+        assert!(subscribe(&mut long, &names));
+        assert!(!subscribe(&mut long, &["+sdown".to_owned()]));
+        long.change("unsubscribe", &[]);
+        assert!(subscribe(&mut long, &["+sdown".to_owned()]));
     }
 }

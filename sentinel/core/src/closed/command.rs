@@ -166,17 +166,9 @@ impl Closed {
             ("id", 2) => Frame::number(client.0),
             ("getname", 2) if session.name.is_empty() => Frame::Null,
             ("getname", 2) => Frame::bulk(session.name.clone()),
-            ("setname", 3) => {
-                let name = words.text(2);
-                let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
-                if !printable || name.len() > NAME_BYTES_MAX {
-                    return Frame::error(
-                        "ERR Client names cannot contain spaces, newlines or special characters.",
-                    );
-                }
-                name.clone_into(&mut session.name);
-                Frame::ok()
-            }
+            ("setname", 3) => self
+                .set_name(client, words.text(2))
+                .unwrap_or_else(Frame::ok),
             ("setinfo", 4) => Frame::ok(),
             ("info", 2) => Frame::bulk(format!(
                 "id={} addr={} name={} user={} resp={}\n",
@@ -194,6 +186,18 @@ impl Closed {
                 shortened(words.text(1))
             )),
         }
+    }
+
+    /// Gives a client the name it wants; the error to answer if it may not have it.
+    fn set_name(&mut self, client: ClientId, name: &str) -> Option<Frame> {
+        let is_printable = name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_printable || name.len() > NAME_BYTES_MAX {
+            return Some(Frame::error(
+                "ERR Client names cannot contain spaces, newlines or special characters.",
+            ));
+        }
+        name.clone_into(&mut self.session(client).name);
+        None
     }
 
     fn hello_command(&mut self, client: ClientId, words: Words<'_>) -> Frame {
@@ -222,11 +226,14 @@ impl Closed {
                     at = at.saturating_add(3);
                 }
                 "setname" if left >= 2 => {
-                    words.text(user).clone_into(&mut self.session(client).name);
+                    if let Some(refusal) = self.set_name(client, words.text(user)) {
+                        return refusal;
+                    }
                     at = at.saturating_add(2);
                 }
-                other => {
-                    return Frame::error(format!("ERR Syntax error in HELLO option '{other}'"));
+                _ => {
+                    let word = shortened(words.text(at));
+                    return Frame::error(format!("ERR Syntax error in HELLO option '{word}'"));
                 }
             }
         }
