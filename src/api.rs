@@ -30,7 +30,7 @@ pub use spec::{
     ClaimMetadata, ClaimTemplate, DataSpec, DukeSpec, ExporterSpec, Pipeline, PipelineSpec,
     PullPolicy, StorageSpec,
 };
-pub use status::{LastFailover, LastMaster, Phase, PipelineStatus};
+pub use status::{DataNode, LastFailover, LastMaster, Phase, PipelineStatus};
 
 /// The API group.
 pub const GROUP: &str = "kubernetes.lol";

@@ -13,6 +13,7 @@ use redis::{
 };
 
 pub mod duke;
+pub mod history;
 pub mod info;
 pub mod listen;
 pub mod node;
@@ -41,6 +42,14 @@ pub enum Error {
         /// The server.
         address: SocketAddr,
         /// Its error text, code first.
+        message: String,
+    },
+    /// The server is not what was decided on any more, so it was left alone.
+    #[error("{address} was left alone: {message}")]
+    Changed {
+        /// The server.
+        address: SocketAddr,
+        /// What is different.
         message: String,
     },
     /// The answer has a shape that the protocol does not have.
@@ -75,6 +84,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Answered { .. } => "Answered",
+            Self::Changed { .. } => "Changed",
             Self::Garbled { .. } => "Garbled",
             Self::Silent { .. } => "Silent",
             Self::Unreachable { .. } => "Unreachable",
@@ -86,7 +96,10 @@ impl Error {
     pub fn answer(&self) -> Option<&str> {
         match self {
             Self::Answered { message, .. } => Some(message),
-            Self::Garbled { .. } | Self::Silent { .. } | Self::Unreachable { .. } => None,
+            Self::Changed { .. }
+            | Self::Garbled { .. }
+            | Self::Silent { .. }
+            | Self::Unreachable { .. } => None,
         }
     }
 

@@ -95,6 +95,12 @@ pub enum Reason {
     FailingOver,
     /// Nobody is master, and nobody may be made master; the message says why.
     NoMaster,
+    /// What servers hold cannot be compared, or may be less than what the group had: a human chooses.
+    NeedsDecision,
+    /// The group was given a master that has less than the group had.
+    SeededWithLess,
+    /// A human has accepted the loss of data.
+    Accepted,
     /// The master's pod does not answer.
     MasterUnreachable,
     /// Too few Dukes answer.
@@ -145,6 +151,9 @@ impl Reason {
             Self::Seeding => "Seeding",
             Self::FailingOver => "FailingOver",
             Self::NoMaster => "NoMaster",
+            Self::NeedsDecision => "NeedsDecision",
+            Self::SeededWithLess => "SeededWithLess",
+            Self::Accepted => "Accepted",
             Self::MasterUnreachable => "MasterUnreachable",
             Self::NoMajority => "NoMajority",
             Self::NoMemory => "NoMemory",

@@ -41,6 +41,9 @@ pub const TEMPLATE: &str = "kubernetes.lol/template";
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// Annotation of a disruption budget that allows nothing: why.
 pub const CLOSED_BECAUSE: &str = "kubernetes.lol/closed-because";
+/// Annotation of a Pipeline, set by a human and removed by the operator: the data pod that becomes
+/// master of a group that has none, or goes on as its master, although data is lost by it.
+pub const ACCEPT_DATA_LOSS: &str = "kubernetes.lol/accept-data-loss";
 
 /// Label of an EndpointSlice: its Service.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";

@@ -82,6 +82,47 @@ pub struct PipelineStatus {
     /// The last change of master.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<LastFailover>,
+
+    /// The data nodes of record: the pods that hold, or held last, the group's data. Written when
+    /// one of them is replaced, falls out of sync or is back in sync, and only while there is a master.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".into()]))]
+    pub data_nodes: Vec<DataNode>,
+
+    /// The names of the streams of writes (`master_replid`) that made the group's data, the newest
+    /// first: servers that were started anew are compared by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histories: Vec<String>,
+
+    /// Whether the master was ever seen with a key: a group that had data is not seeded empty
+    /// without a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub had_data: Option<bool>,
+}
+
+/// A data node of record.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataNode {
+    /// Its pod.
+    pub pod: String,
+
+    /// Tells it from a later pod of the same name.
+    pub uid: String,
+
+    /// The Kubernetes node that it runs on.
+    pub node: String,
+
+    /// Where its server listens, `ip:port`.
+    pub address: String,
+
+    /// The uid of its volume claim, if its data outlives the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+
+    /// Whether it had everything that the master had when both were seen last.
+    #[serde(default)]
+    pub in_sync: bool,
 }
 
 /// A master of the past or the present.

@@ -215,7 +215,7 @@ impl Hands<'_> {
         let limit = ANSWER_LIMIT;
         let ordered = match action {
             Action::FailOver { duke, from } => duke::hand_over(*duke, user, *from, limit).await,
-            Action::Promote { node } => node::promote(*node, user, limit).await,
+            Action::Promote { node, expected } => node::promote(*node, user, expected, limit).await,
             Action::SeedDuke { duke, seed } => duke::seed(*duke, user, *seed, limit).await,
             Action::SetDuke {
                 duke,

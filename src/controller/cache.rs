@@ -84,6 +84,15 @@ where
         api: Api<K>,
         config: watcher::Config,
     ) -> (Self, impl Stream<Item = Touched<K>> + Send) {
+        Self::watch_some(api, config, Some)
+    }
+
+    /// A cache of what `keep` leaves of the objects that are watched.
+    pub fn watch_some(
+        api: Api<K>,
+        config: watcher::Config,
+        keep: fn(K) -> Option<K>,
+    ) -> (Self, impl Stream<Item = Touched<K>> + Send) {
         let (store, mut writer) = reflector::store();
         let cache = Self {
             store,
@@ -94,10 +103,10 @@ where
             .default_backoff()
             .filter_map(move |event| {
                 let touched = match event {
-                    Ok(event) => {
+                    Ok(event) => kept(event, keep).and_then(|event| {
                         writer.apply_watcher_event(&event);
                         watched.see(event)
-                    }
+                    }),
                     Err(error) => {
                         tracing::warn!(kind = %K::kind(&()), %error, "lost a watch");
                         None
@@ -249,6 +258,16 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Cache<K> {
     fn written(&self) -> MutexGuard<'_, BTreeMap<Place, Written<K>>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What `keep` leaves of an event.
+fn kept<K>(event: watcher::Event<K>, keep: fn(K) -> Option<K>) -> Option<watcher::Event<K>> {
+    Some(match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(keep(object)?),
+        watcher::Event::Delete(object) => watcher::Event::Delete(keep(object)?),
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(keep(object)?),
+        watcher::Event::Init | watcher::Event::InitDone => event,
+    })
 }
 
 fn place<K: Resource>(object: &K) -> Place {

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::TaskTracker;
 
+use self::ended::Ended;
 use super::{
     cache::{Cache, Touched},
     object::Object,
@@ -26,14 +27,17 @@ use super::{
 };
 use crate::api::{Pipeline, label};
 
+pub mod ended;
+
 /// A Pipeline that may not be readable.
 pub type Guarded = DeserializeGuard<Pipeline>;
 
 /// Selects what we own: nothing else is ever watched, Secrets above all.
 const OWNED: &str = "app.kubernetes.io/managed-by=pipeline-operator";
 
-/// Selects volume claims of data pods: a StatefulSet gives them the labels of its selector.
-const CLAIMS: &str = "kubernetes.lol/component=pipeline";
+/// What the names of all volume claims of data pods have in them: `<template>-pipeline-<NAME>-<N>`.
+/// Their labels say nothing: a StatefulSet sets none on a claim that exists, such as a restored one.
+const CLAIMS: &str = "-pipeline-";
 
 /// What is known of a volume claim.
 pub type Claim = PartialObjectMeta<PersistentVolumeClaim>;
@@ -47,6 +51,8 @@ pub struct Caches {
     pub pods: Cache<Pod>,
     /// The data pods' volume claims, which outlive Pipelines.
     pub claims: Cache<Claim>,
+    /// Data pods whose end a kubelet has confirmed.
+    pub ended: Ended,
     /// Owned objects.
     pub config_maps: Cache<ConfigMap>,
     /// Owned objects.
@@ -111,12 +117,39 @@ impl Source<'_> {
         cache
     }
 
-    /// Starts the watch of the data pods' volume claims.
+    /// Starts the watch of the volume claims: all are listed, metadata only, and of those that may be
+    /// a data pod's what is looked at is kept.
     fn claims(&self, pipelines: &Cache<Guarded>) -> Cache<Claim> {
-        let config = watcher::Config::default().labels(CLAIMS);
-        // Metadata only, by the type.
-        let (cache, stream) = Cache::watch(self.api::<Claim>(), config);
-        self.follow(stream, pipelines);
+        let config = watcher::Config::default();
+        let (cache, stream) = Cache::watch_some(self.api::<Claim>(), config, claim);
+        let (wake, all) = (self.wake.clone(), pipelines.clone());
+        self.tasks.spawn(stream.for_each(move |touched| {
+            match touched {
+                Touched::Changed(claim) | Touched::Gone(claim) => {
+                    for owner in owners_of(&claim) {
+                        tell(&wake, owner);
+                    }
+                }
+                Touched::Anything => all
+                    .references()
+                    .into_iter()
+                    .for_each(|one| tell(&wake, one)),
+            }
+            std::future::ready(())
+        }));
+        cache
+    }
+
+    /// Starts the watch of the pods, and notes whose end was confirmed.
+    fn pods(&self, pipelines: &Cache<Guarded>, ended: &Ended) -> Cache<Pod> {
+        let (cache, stream) =
+            Cache::watch(self.api::<Pod>(), watcher::Config::default().labels(OWNED));
+        let ended = ended.clone();
+        let noting = stream.inspect(move |touched| match touched {
+            Touched::Changed(pod) | Touched::Gone(pod) => ended.note(pod),
+            Touched::Anything => {}
+        });
+        self.follow(noting, pipelines);
         cache
     }
 
@@ -145,6 +178,27 @@ impl Source<'_> {
     }
 }
 
+/// What is kept of a volume claim: its name, age and labels, if it may be a data pod's.
+fn claim(mut claim: Claim) -> Option<Claim> {
+    claim.metadata.name.as_ref()?.contains(CLAIMS).then(|| {
+        claim.metadata.annotations = None;
+        claim.metadata.managed_fields = None;
+        claim
+    })
+}
+
+/// The Pipelines whose data pod a claim may belong to, by its name.
+fn owners_of(claim: &Claim) -> Vec<ObjectRef<Guarded>> {
+    let (Some(name), Some(namespace)) = (&claim.metadata.name, &claim.metadata.namespace) else {
+        return Vec::new();
+    };
+    let name = name.rsplit_once('-').map_or("", |(name, _ordinal)| name);
+    name.match_indices(CLAIMS)
+        .filter_map(|(at, _)| name.get(at.saturating_add(CLAIMS.len())..))
+        .map(|pipeline| ObjectRef::new(pipeline).within(namespace))
+        .collect()
+}
+
 /// A receiver that is gone means that the process is shutting down.
 fn tell(wake: &UnboundedSender<ObjectRef<Guarded>>, pipeline: ObjectRef<Guarded>) {
     if wake.send(pipeline).is_err() {
@@ -171,11 +225,14 @@ impl Caches {
                     // A new status alone, which we write ourselves, is no news.
                     let reference = ObjectRef::from_obj(&pipeline);
                     let meta = pipeline.meta();
+                    let order = meta.annotations.as_ref();
+                    let order = order.and_then(|all| all.get(label::ACCEPT_DATA_LOSS));
                     let spec = (
                         meta.uid.clone(),
                         meta.generation,
                         meta.annotations.clone(),
                         meta.deletion_timestamp.clone(),
+                        order.cloned(),
                     );
                     if known.insert(reference.clone(), spec.clone()) != Some(spec) {
                         tell(&wake, reference);
@@ -195,8 +252,10 @@ impl Caches {
             }
             std::future::ready(())
         }));
+        let ended = Ended::default();
         Self {
-            pods: source.owned(&pipelines),
+            pods: source.pods(&pipelines, &ended),
+            ended,
             claims: source.claims(&pipelines),
             config_maps: source.owned(&pipelines),
             deployments: source.owned(&pipelines),
@@ -215,6 +274,7 @@ impl Caches {
             pipelines,
             pods,
             claims,
+            ended: _,
             config_maps,
             deployments,
             budgets,
@@ -253,6 +313,7 @@ impl Caches {
             pipelines: _,
             pods: _,
             claims: _,
+            ended: _,
             config_maps,
             deployments,
             budgets,

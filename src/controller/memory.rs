@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{backoff::Refusal, object::ObjectId, observe::complaint::Complaint};
+use super::{
+    backoff::Refusal,
+    object::ObjectId,
+    observe::{Kubelet, complaint::Complaint},
+};
 
 /// How often an object that somebody else keeps changing is put back before it is left alone.
 const REPAIRS_MAX: u32 = 3;
@@ -72,6 +76,11 @@ pub struct Memory {
     pub refusals: BTreeMap<String, Refusal>,
     /// How many passes in a row have failed.
     pub failed_passes: u32,
+    /// When the kubelets of vanished data nodes were asked about last, and what was found.
+    pub kubelets: Option<(Instant, BTreeMap<String, Kubelet>)>,
+    /// The last word of a vanished data node's kubelet when the node was first missed, by the pod's
+    /// uid: whatever comes later was said after the pod was gone.
+    pub missed: BTreeMap<String, String>,
 }
 
 impl Memory {

@@ -13,9 +13,10 @@ use std::{
 use futures::future::{join, join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
+use kube::ResourceExt as _;
 
 use super::{
-    caches::{Caches, Claim},
+    caches::Caches,
     object::{Object, ObjectId},
     ownership::{Owner, Standing},
 };
@@ -33,9 +34,14 @@ use crate::{
     render::service,
 };
 
-pub use pod::{MainContainer, Phase, PodFacts};
+pub use claim::ClaimFacts;
+pub use kubelet::{Kubelet, ask as ask_kubelets};
+pub use pod::{MainContainer, Phase, PodFacts, has_ended};
 
 pub mod complaint;
+
+mod claim;
+mod kubelet;
 mod pod;
 mod trouble;
 
@@ -125,8 +131,14 @@ pub struct Observation {
     pub data: Vec<DataPod>,
     /// The Dukes, by name.
     pub dukes: Vec<DukePod>,
-    /// The ordinals whose volumes are older than the Pipeline, and may hold data of an earlier one.
-    pub inherited: BTreeSet<u16>,
+    /// The volume claims that carry the names of data pods' claims, by ordinal.
+    pub claims: BTreeMap<u16, ClaimFacts>,
+    /// The uids of data nodes of record whose pods were stopped by their kubelets, and are gone.
+    pub ended: BTreeSet<String>,
+    /// The kubelets of nodes where data nodes of record vanished; asked only when a seeding needs it.
+    pub kubelets: BTreeMap<String, Kubelet>,
+    /// The pod that a human chose, accepting that data is lost.
+    pub order: Option<String>,
     /// Whether Kubernetes' own slices of the Service `pipeline-<NAME>` lead to a master.
     pub selector_leads: bool,
 }
@@ -295,19 +307,28 @@ fn read(caches: &Caches, pipeline: &Pipeline) -> Observation {
         })
         .filter(|pod| !pod.facts.is_over())
         .collect();
+    let status = pipeline.status.clone().unwrap_or_default();
+    let recorded = status.data_nodes.iter().map(|node| node.uid.as_str());
+    let recorded: Vec<&str> = recorded.collect();
     Observation {
         at: Instant::now(),
         time: Timestamp::now(),
         spec_generation: pipeline.metadata.generation,
-        status: pipeline.status.clone().unwrap_or_default(),
         resource_version: pipeline.metadata.resource_version.clone(),
         live: objects(Standing::Ours),
         lost: objects(Standing::Lost),
         complaints: Vec::new(),
         data,
         dukes,
-        inherited: inherited(caches, pipeline, &namespace, &names),
+        claims: claim::of(caches, pipeline, &names),
+        ended: caches.ended.among(&recorded),
+        kubelets: BTreeMap::new(),
+        order: pipeline
+            .annotations()
+            .get(label::ACCEPT_DATA_LOSS)
+            .map(|order| order.trim().to_owned()),
         selector_leads: selector_leads(caches, &namespace, &names),
+        status,
     }
 }
 
@@ -335,44 +356,6 @@ fn selector_leads(caches: &Caches, namespace: &str, names: &Names) -> bool {
                 conditions.is_some_and(|conditions| conditions.ready == Some(true))
             })
     })
-}
-
-/// Which data pods find a volume that was there before their Pipeline.
-fn inherited(
-    caches: &Caches,
-    pipeline: &Pipeline,
-    namespace: &str,
-    names: &Names,
-) -> BTreeSet<u16> {
-    let born = pipeline.metadata.creation_timestamp.as_ref();
-    let is_older = |claim: &Claim| claim.metadata.creation_timestamp.as_ref() < born;
-    let of = |claim: &Claim| {
-        // A claim is called <template>-pipeline-<NAME>-<N>.
-        let (_, ordinal) = claim
-            .metadata
-            .name
-            .as_ref()?
-            .rsplit_once(&format!("-{}-", names.data()))?;
-        ordinal.parse().ok()
-    };
-    let label = |claim: &Claim| {
-        claim
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(label::PIPELINE))
-            .cloned()
-    };
-    caches
-        .claims
-        .select(|claim| {
-            claim.metadata.namespace.as_deref() == Some(namespace)
-                && label(claim).as_deref() == Some(names.pipeline())
-                && is_older(claim)
-        })
-        .iter()
-        .filter_map(|claim| of(claim))
-        .collect()
 }
 
 fn pods(caches: &Caches, namespace: &str, names: &Names, component: Component) -> Vec<Arc<Pod>> {

@@ -3,7 +3,7 @@
 //! A Duke's `+switch-master` interrupts a pass that is still asking: slices, labels and status follow
 //! the switch at once, and the pass begins anew.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kube::{Resource as _, runtime::controller::Action};
 use tracing::debug;
@@ -21,6 +21,9 @@ use crate::{
     api::Pipeline,
     redis::{Credentials, listen::Targets},
 };
+
+/// How long what a kubelet's Lease said is not asked for again; it is renewed every ten seconds.
+const KUBELET_PAUSE: Duration = Duration::from_secs(2);
 
 /// Passes until there is nothing more to follow; says when to look again.
 pub(super) async fn pass(key: &Key, context: &Context) -> Result<Action, Error> {
@@ -145,6 +148,7 @@ impl Work<'_> {
             seen = observe::observe(caches, self.pipeline, &questions) => seen,
         };
         let seen = self.hear_complaints(&sketch.wanted, seen).await;
+        let seen = self.ask_kubelets(&sketch.wanted, seen).await;
         debug!(seen = seen.summary(), "observed");
         if seen.anyone_answers() {
             Kept::have_worked(&mut self.group.passwords());
@@ -176,6 +180,30 @@ impl Work<'_> {
         let known = complaint::ask(client, namespace, &subjects, &known, seen.at).await;
         seen.complaints = complaint::told(&subjects, &known);
         self.group.memory().complaints = known;
+        seen
+    }
+
+    /// Asks about nodes from which data pods have vanished, if that decides on a seeding.
+    async fn ask_kubelets(
+        &self,
+        wanted: &plan::Wanted,
+        mut seen: observe::Observation,
+    ) -> observe::Observation {
+        let nodes = plan::seeding::nodes_to_ask(wanted, &seen);
+        if nodes.is_empty() {
+            return seen;
+        }
+        let known = self.group.memory().kubelets.clone();
+        let fresh = known.filter(|(at, found)| {
+            at.elapsed() < KUBELET_PAUSE && nodes.iter().all(|node| found.contains_key(node))
+        });
+        seen.kubelets = if let Some((_, found)) = fresh {
+            found
+        } else {
+            let found = observe::ask_kubelets(&self.context.client, &nodes).await;
+            self.group.memory().kubelets = Some((Instant::now(), found.clone()));
+            found
+        };
         seen
     }
 
@@ -230,8 +258,30 @@ impl Work<'_> {
         // A seeding has written the status that goes with it.
         if !plan.records_seed() {
             self.report(&hands, plan).await?;
+            if let Some(answer) = &plan.answer {
+                self.answer(&hands, answer).await?;
+            }
         }
         complete(plan, errors)
+    }
+
+    /// Answers a human's order when the status says what came of it, and takes it away.
+    async fn answer(
+        &self,
+        hands: &Hands<'_>,
+        answer: &plan::seeding::order::Answer,
+    ) -> Result<(), Error> {
+        hands
+            .take_order_off(&answer.order)
+            .await
+            .map_err(|source| Error::Report { source })?;
+        let subject = self.pipeline.object_ref(&());
+        let voice = Voice {
+            recorder: &self.context.recorder,
+            subject: &subject,
+        };
+        report::tell_answer(&voice, answer).await;
+        Ok(())
     }
 
     fn hands<'h>(&'h self, credentials: Option<&'h Credentials>) -> Hands<'h> {

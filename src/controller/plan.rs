@@ -16,7 +16,7 @@ use self::{
     objects::Changes,
     roles::Endpoints,
     roll::Roll,
-    seeding::Seeding,
+    seeding::{Seeding, order::Answer},
     situation::Situation,
     status::Decided,
     step::{Action, Step},
@@ -99,6 +99,8 @@ pub struct Plan {
     pub report: Vec<String>,
     /// When to look again.
     pub requeue: Duration,
+    /// The answer to what a human ordered, given when the status is written.
+    pub answer: Option<Answer>,
 }
 
 /// What is drawn for a moment: where Services lead, and how many pods there may be.
@@ -147,8 +149,7 @@ pub fn plan(
     memory: &mut Memory,
 ) -> Plan {
     let now = Situation::of(wanted, seen);
-    memory.leaderless_since =
-        seeding::is_needed(&now).then(|| memory.leaderless_since.unwrap_or(seen.at));
+    let order = seeding::order::read(&now);
     let stateful_set = seen.stateful_set(&wanted.names);
     let deployment = deployment(seen, &wanted.names);
 
@@ -170,13 +171,14 @@ pub fn plan(
     let mut changes = objects::changes(objects, seen, memory);
     let troubles = hold_what_hangs(&now, &mut changes, memory);
     let surplus = objects::surplus(&changes.wanted, seen);
-    let seeding = seeding::seed(&now, memory);
+    let seeding = seeding::seed(&now, memory, &order);
     let roll = match keeps_from_rolling(&now, &seeding, &changes, &rolled, memory) {
         Some(why) => Roll::Waiting(why),
         None => rolled,
     };
     let decided = Decided {
         seeding: &seeding,
+        order: &order,
         roll: &roll,
         settings: &settings,
         troubles: &troubles,
@@ -208,6 +210,7 @@ pub fn plan(
         status,
         report,
         requeue,
+        answer: order.answer(),
     }
 }
 
@@ -279,7 +282,7 @@ fn guide(now: &Situation<'_>, seeding: Seeding, steps: &mut Vec<Step>, report: &
             steps.extend(feed());
             steps.extend(catch_up(now));
         }
-        Seeding::Waiting(why) => {
+        Seeding::Waiting(why) | Seeding::Undecided(why) => {
             // Dukes recover memory from each other only when they know each other.
             steps.extend(feed());
             report.push(why);
@@ -305,6 +308,7 @@ pub fn announce(
         status: status::announced(&now),
         report: Vec::new(),
         requeue: Duration::ZERO,
+        answer: None,
     }
 }
 
@@ -340,6 +344,7 @@ pub fn refuse(
         status,
         report: vec![errors.to_owned()],
         requeue,
+        answer: None,
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     apply::{Error, Hands},
-    plan::{Plan, step::Step},
+    plan::{Plan, seeding::order::Answer, step::Step},
 };
 use crate::api::PipelineStatus;
 
@@ -77,6 +77,11 @@ pub async fn tell_steps(voice: &Voice<'_>, steps: &[&Step]) {
     for event in steps.iter().filter_map(|step| event::of_step(step)) {
         publish(voice, &event).await;
     }
+}
+
+/// Says how a human's order was answered.
+pub async fn tell_answer(voice: &Voice<'_>, answer: &Answer) {
+    publish(voice, &event::of_answer(answer)).await;
 }
 
 /// An event that could not be published is lost; the status says the same.

@@ -11,7 +11,13 @@ use kube::{
 use serde_json::{Value, json};
 
 use self::api::{Api, Fault};
-use super::{Context, Groups, Key, cache::Cache, caches::Caches, pass, resolve::Defaults};
+use super::{
+    Context, Groups, Key,
+    cache::Cache,
+    caches::{Caches, ended::Ended},
+    pass,
+    resolve::Defaults,
+};
 use crate::{api::Pipeline, metrics::Metrics, redis::listen::Listeners};
 
 mod api;
@@ -57,6 +63,7 @@ fn caches(api: &Api) -> Caches {
         ),
         pods: Cache::of(api.list("pods")),
         claims: Cache::of(Vec::new()),
+        ended: Ended::default(),
         config_maps: Cache::of(api.list("configmaps")),
         deployments: Cache::of(api.list("deployments")),
         budgets: Cache::of(api.list("poddisruptionbudgets")),

@@ -1,7 +1,8 @@
 //! Questions and orders to one data node (Redis or Valkey server).
 //!
 //! The only order that changes a node's role is [`promote`], for seeding a group that has no Duke
-//! majority with memory; everything else about roles is the Dukes' business.
+//! majority with memory; everything else about roles is the Dukes' business. It is conditional: a
+//! node that is not what was chosen any more is left alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use std::{
 
 use redis::cmd;
 
-use super::{Connection, Credentials, Error, info::Info};
+use super::{Connection, Credentials, Error, history::History, info::Info};
 
 /// The address that a node's configuration names as its master: nothing listens there, so the node
 /// is a replica of nothing until somebody gives it a role.
@@ -40,10 +41,13 @@ pub enum Role {
 pub struct NodeReport {
     /// Its role.
     pub role: Role,
-    /// Bytes of the replication stream it has processed (as master: has produced).
+    /// Bytes of the replication stream it has processed (as master: has produced). One that holds
+    /// no known part of any stream, as after an aborted synchronisation, says 1.
     pub offset: u64,
-    /// The identity of its data's history.
-    pub replid: String,
+    /// The names of its stream of writes.
+    pub history: History,
+    /// For a replica: whether it was ever in touch with the master that it follows now.
+    pub was_in_touch: bool,
     /// The identity of its process.
     pub run_id: String,
     /// The server's version text.
@@ -121,7 +125,8 @@ impl NodeReport {
         Self {
             role,
             offset: info.number(offset),
-            replid: info.text("master_replid").to_owned(),
+            history: History::of(info),
+            was_in_touch: !is_master && info.text("master_link_down_since_seconds") != "-1",
             run_id: info.text("run_id").to_owned(),
             version: version(info),
             loading: info.flag("loading"),
@@ -185,31 +190,93 @@ pub async fn look(
     Ok(NodeReport::from_info(&info, config))
 }
 
-/// Makes a replica of nothing the first master of a group without one.
+/// What a node must still be when the order to become master reaches it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Expected {
+    /// The process.
+    pub run_id: String,
+    /// The name of its stream of writes.
+    pub history: String,
+    /// How much of it there was when it was chosen.
+    pub offset: u64,
+    /// Whether it may be in touch with a master: only when a human chose it.
+    pub may_be_linked: bool,
+}
+
+impl Expected {
+    /// What keeps a node from being promoted, if anything.
+    #[must_use]
+    pub fn objection(&self, report: &NodeReport) -> Option<String> {
+        let Self {
+            run_id,
+            history,
+            offset,
+            may_be_linked,
+        } = self;
+        if report.run_id != *run_id {
+            return Some("its process was started anew".to_owned());
+        }
+        if report.loading {
+            return Some("it is loading its data".to_owned());
+        }
+        match &report.role {
+            Role::Master => return None,
+            Role::Replica {
+                host,
+                port,
+                link_up,
+                syncing,
+            } => {
+                if (*link_up && !may_be_linked) || *syncing {
+                    return Some(format!("it is in touch with a master at {host}:{port}"));
+                }
+            }
+        }
+        if report.history.id != *history || report.offset < *offset {
+            let (now, at) = (report.history.short(), report.offset);
+            return Some(format!("its data is another, offset {at} of {now}"));
+        }
+        None
+    }
+}
+
+/// Makes a node the first master of a group that has none, if it is still what was chosen.
 ///
-/// Looks again on the same connection and leaves a node alone that is master already or that
-/// somebody has given a master meanwhile.
+/// Looks on the connection that the order takes, so order and look meet the same process. What may
+/// change between the two is one thing: within that round trip somebody may give the node a master.
+/// A node that is master already stays so. Looks again afterwards: an order counts as carried out
+/// only when the node says that it is master.
 ///
 /// # Errors
-/// When the node cannot be reached, refuses, or is no longer a replica of nothing.
+/// When the node cannot be reached, refuses, or is not what was chosen.
 pub async fn promote(
     address: SocketAddr,
     credentials: &Credentials,
+    expected: &Expected,
     limit: Duration,
 ) -> Result<(), Error> {
+    let changed = |message: String| Error::Changed { address, message };
     let mut connection = Connection::open(address, credentials, limit).await?;
-    let text: String = connection.ask(&cmd("INFO")).await?;
-    let report = NodeReport::from_info(&Info::parse(&text), BTreeMap::new());
+    let report = look_once(&mut connection).await?;
+    if let Some(objection) = expected.objection(&report) {
+        return Err(changed(objection));
+    }
     if report.role == Role::Master {
         return Ok(());
     }
-    if !report.is_blank() || report.loading {
-        let message = "is no longer a loaded replica of nothing".to_owned();
-        return Err(Error::Garbled { address, message });
-    }
     connection
         .ask::<()>(cmd("REPLICAOF").arg("NO").arg("ONE"))
-        .await
+        .await?;
+    let after = look_once(&mut connection).await?;
+    if after.role != Role::Master {
+        return Err(changed("somebody gave it another role".to_owned()));
+    }
+    Ok(())
+}
+
+async fn look_once(connection: &mut Connection) -> Result<NodeReport, Error> {
+    let text: String = connection.ask(&cmd("INFO")).await?;
+    Ok(NodeReport::from_info(&Info::parse(&text), BTreeMap::new()))
 }
 
 /// Sets one configuration key on a living node.
@@ -257,6 +324,45 @@ mod tests {
         assert!(!report(&text.replace("progress:0", "progress:1")).is_in_sync_with(master));
         assert!(!report(&format!("{text}loading:1\r\n")).is_in_sync_with(master));
         assert!(!node.is_in_sync_with("10.0.0.2".parse().unwrap()));
+    }
+
+    #[test]
+    fn only_what_was_chosen_is_promoted() {
+        let text = "role:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\nrun_id:r\r\n\
+            master_link_status:down\r\nmaster_replid:h\r\nslave_repl_offset:77\r\n";
+        let expected = Expected {
+            run_id: "r".to_owned(),
+            history: "h".to_owned(),
+            offset: 77,
+            may_be_linked: false,
+        };
+        let objection = |from: &str, to: &str| expected.objection(&report(&text.replace(from, to)));
+        assert_eq!(objection("", ""), None);
+        assert_eq!(objection("offset:77", "offset:78"), None);
+        for (from, to, word) in [
+            ("run_id:r", "run_id:s", "anew"),
+            ("replid:h", "replid:g", "another"),
+            ("offset:77", "offset:76", "another"),
+            ("status:down", "status:up", "in touch"),
+            (
+                "run_id:r",
+                "master_sync_in_progress:1\r\nrun_id:r",
+                "in touch",
+            ),
+            ("run_id:r", "loading:1\r\nrun_id:r", "loading"),
+            ("role:slave", "loading:1\r\nrole:master", "loading"),
+        ] {
+            let said = objection(from, to).unwrap_or_default();
+            assert!(said.contains(word), "{to:?}: {said:?}");
+        }
+        let accepted = Expected {
+            may_be_linked: true,
+            ..expected
+        };
+        assert_eq!(
+            accepted.objection(&report(&text.replace("down", "up"))),
+            None
+        );
     }
 
     #[test]

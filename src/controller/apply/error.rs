@@ -69,7 +69,8 @@ impl Error {
     pub fn is_stale(&self) -> bool {
         match self {
             Self::Api { source, .. } => is_conflict(source) || is_gone(source),
-            Self::Foreign { .. } | Self::NoCredentials { .. } | Self::Server { .. } => false,
+            Self::Server { source, .. } => matches!(source, redis::Error::Changed { .. }),
+            Self::Foreign { .. } | Self::NoCredentials { .. } => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{
-    Api, Resource,
+    Api, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
     core::DeserializeGuard,
 };
@@ -34,6 +34,7 @@ macro_rules! on_kind {
             pipelines: _,
             pods: _,
             claims: _,
+            ended: _,
             config_maps,
             deployments,
             budgets,
@@ -325,6 +326,42 @@ impl Hands<'_> {
             .pipelines
             .remember_changed(DeserializeGuard(Ok(written.clone())));
         Ok(written)
+    }
+
+    /// Takes a human's order off the Pipeline, if it is still the one that was answered.
+    ///
+    /// # Errors
+    /// When the API server refuses, above all because the Pipeline has changed meanwhile.
+    pub async fn take_order_off(&self, value: &str) -> Result<(), Error> {
+        let known = self.caches.pipelines.get(self.namespace, self.name);
+        let Some(version) = known
+            .as_ref()
+            .and_then(|known| known.0.as_ref().ok())
+            .filter(|known| {
+                let order = known.annotations().get(label::ACCEPT_DATA_LOSS);
+                order.map(String::as_str) == Some(value)
+            })
+            .and_then(|known| known.metadata.resource_version.as_ref())
+        else {
+            return Ok(());
+        };
+        let patch = json!({ "metadata": {
+            "resourceVersion": version,
+            "annotations": { (label::ACCEPT_DATA_LOSS): null },
+        } });
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let written = self
+            .api::<Pipeline>()
+            .patch(self.name, &parameters, &Patch::Merge(&patch))
+            .await
+            .map_err(|source| refused("TakeOrderOff", self.name, source))?;
+        self.caches
+            .pipelines
+            .remember_changed(DeserializeGuard(Ok(written)));
+        Ok(())
     }
 
     fn api<K>(&self) -> Api<K>

@@ -58,8 +58,8 @@ pub struct PodFacts {
     pub trouble: Option<String>,
     /// How far its main container has come.
     pub main: MainContainer,
-    /// Whether it has a volume of its own, which stays when the pod goes.
-    pub on_volume: bool,
+    /// The claim of its volume, by name, if it has one of its own, which stays when the pod goes.
+    pub claim: Option<String>,
 }
 
 impl PodFacts {
@@ -96,12 +96,8 @@ impl PodFacts {
             revision: label("controller-revision-hash").unwrap_or_default(),
             role: label(label::ROLE),
             trouble: trouble::of(pod),
-            main: main_container(pod, label(label::COMPONENT).as_deref()),
-            on_volume: pod
-                .spec
-                .iter()
-                .flat_map(|spec| spec.volumes.iter().flatten())
-                .any(|volume| volume.persistent_volume_claim.is_some()),
+            main: main_container(main_status(pod)),
+            claim: claim(pod),
         })
     }
 
@@ -118,21 +114,21 @@ impl PodFacts {
     }
 }
 
-/// The main container bears the name of the pod's component.
-///
 /// A restart in place keeps an emptyDir, so that a pod whose server ran once may hold data for as
 /// long as the pod exists, whatever state its container is in now.
-fn main_container(pod: &Pod, component: Option<&str>) -> MainContainer {
-    let status = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten())
-        .find(|status| Some(status.name.as_str()) == component);
+fn main_container(status: Option<&ContainerStatus>) -> MainContainer {
     match status {
         Some(status) if is_running(status) => MainContainer::Running,
-        Some(status) if has_ended(status) => MainContainer::Stopped,
+        Some(status) if ran_before(status) => MainContainer::Stopped,
         Some(_) | None => MainContainer::NeverRan,
     }
+}
+
+/// The main container bears the name of the pod's component.
+fn main_status(pod: &Pod) -> Option<&ContainerStatus> {
+    let component = pod.metadata.labels.as_ref()?.get(label::COMPONENT)?;
+    let mut all = pod.status.as_ref()?.container_statuses.iter().flatten();
+    all.find(|status| status.name == *component)
 }
 
 fn is_running(status: &ContainerStatus) -> bool {
@@ -140,12 +136,28 @@ fn is_running(status: &ContainerStatus) -> bool {
     state.is_some_and(|state| state.running.is_some())
 }
 
-fn has_ended(status: &ContainerStatus) -> bool {
+fn is_terminated(status: &ContainerStatus) -> bool {
     let state = status.state.as_ref();
+    state.is_some_and(|state| state.terminated.is_some())
+}
+
+fn ran_before(status: &ContainerStatus) -> bool {
     let before = status.last_state.as_ref();
     status.restart_count > 0
         || before.is_some_and(|state| state.terminated.is_some() || state.running.is_some())
-        || state.is_some_and(|state| state.terminated.is_some())
+        || is_terminated(status)
+}
+
+fn claim(pod: &Pod) -> Option<String> {
+    let mut volumes = pod.spec.as_ref()?.volumes.iter().flatten();
+    volumes.find_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
+}
+
+/// Whether the kubelet saw the main container's process end for good before the pod was removed. A pod
+/// that was removed by force, without its kubelet, still says that it runs.
+#[must_use]
+pub fn has_ended(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() && main_status(pod).is_some_and(is_terminated)
 }
 
 #[cfg(test)]
@@ -198,8 +210,8 @@ mod tests {
     #[test]
     fn only_a_claim_outlives_its_pod() {
         let directory = json!([{ "name": "data", "emptyDir": {} }]);
-        assert!(!facts(&json!({}), &directory).on_volume);
+        assert!(facts(&json!({}), &directory).claim.is_none());
         let claim = json!([{ "name": "data", "persistentVolumeClaim": { "claimName": "c" } }]);
-        assert!(facts(&json!({}), &claim).on_volume);
+        assert!(facts(&json!({}), &claim).claim.is_some());
     }
 }

@@ -47,7 +47,7 @@ pub fn may_lose(now: &Situation<'_>, pod: &DataPod) -> Result<(), String> {
 pub fn may_leave(now: &Situation<'_>, ordinal: u16) -> Result<(), String> {
     let pod = now.seen.data.iter().find(|pod| pod.ordinal == ordinal);
     // Its volume may have data even if its server never ran.
-    if pod.is_some_and(|pod| has_nothing(now, pod) && !pod.facts.on_volume) {
+    if pod.is_some_and(|pod| has_nothing(now, pod) && pod.facts.claim.is_none()) {
         return Ok(());
     }
     nobody_else_leaves(now, pod)?;
@@ -100,7 +100,7 @@ pub fn those_who_stay_hold(now: &Situation<'_>) -> Result<(), String> {
 #[must_use]
 pub fn rests_on_its_volume(pod: &DataPod) -> bool {
     let is_down = pod.facts.main == MainContainer::Stopped && pod.answer.given().is_none();
-    is_down && !pod.facts.ready && pod.facts.on_volume
+    is_down && !pod.facts.ready && pod.facts.claim.is_some()
 }
 
 /// Whether there is nothing in a pod that could be lost with it.

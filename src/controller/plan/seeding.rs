@@ -1,17 +1,17 @@
 //! Gives a group a master that has none and cannot get one by itself. Pure.
 //!
-//! Two cases. Either no majority of Dukes remembers the group, and none may exist behind a cut
+//! Three cases. Either no majority of Dukes remembers the group, and none may exist behind a cut
 //! cable: they are given memory. Or the Dukes remember, but every data node was started anew at a
-//! new address, so that none of them is the node they know: they are told which one it is now.
-//! In all other cases the Dukes decide and nothing here happens.
+//! new address, so that none of them is the node they know: they are told which one it is now. Or a
+//! human has chosen. In all other cases the Dukes decide and nothing here happens.
 //!
-//! The choice goes by the data, in this order: a node that is master already and is followed; the
-//! best of those that still follow a lost master; the recorded master's pod, whose volume has the
-//! newest data; the node with the most keys. A node that is still loading is waited for, an absent
-//! recorded master for [`PATIENCE`].
+//! [`choice`] says who becomes master and what is waited for; [`absence`] who may still be master out of
+//! sight; [`evidence`] whose data is newer; [`order`] what a human may decide instead; [`record`] what the
+//! status keeps for all that.
 
-use std::{cmp::Reverse, net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
+use self::choice::Choice;
 use super::{
     membership::Membership,
     situation::{Situation, positive},
@@ -19,18 +19,30 @@ use super::{
 };
 use crate::{
     api::{
-        LastMaster,
+        LastMaster, PipelineStatus,
         condition::{self, ConditionType, Reason, Truth, Verdict},
     },
-    controller::{memory::Memory, observe::DataPod},
+    controller::{
+        memory::Memory,
+        observe::{DataPod, Observation},
+    },
     redis::{
         duke::{KnownNode, Seed},
-        node::{NodeReport, Role},
+        node::{Expected, NodeReport, Role},
     },
 };
 
-/// How long the recorded master's pod is waited for before a node with less recent data is taken.
-pub const PATIENCE: Duration = Duration::from_secs(12);
+pub use choice::PATIENCE;
+pub use order::Order;
+
+mod absence;
+mod choice;
+mod evidence;
+pub mod order;
+pub(super) mod record;
+
+/// In the reason of a seeding: what follows is lost by it.
+pub const IS_LOST: &str = "; data is lost: ";
 
 /// What is to be done about a missing master.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,14 +51,23 @@ pub enum Seeding {
     NotNeeded,
     /// Something has to happen first; a sentence for the status.
     Waiting(String),
+    /// A human has to choose; a sentence with the choices.
+    Undecided(String),
     /// These steps, in this order.
     Steps(Vec<Step>),
 }
 
 /// Decides whether the group needs a master from us, and takes the steps.
 #[must_use]
-pub fn seed(now: &Situation<'_>, memory: &Memory) -> Seeding {
-    if !is_needed(now) {
+pub fn seed(now: &Situation<'_>, memory: &mut Memory, order: &Order<'_>) -> Seeding {
+    memory.leaderless_since =
+        is_needed(now).then(|| memory.leaderless_since.unwrap_or(now.seen.at));
+    absence::note(now, memory);
+    let ordered = match order {
+        Order::Seed(pod) => Some(*pod),
+        Order::None | Order::Waiting(_) | Order::Answered(_) => None,
+    };
+    if ordered.is_none() && !is_needed(now) {
         return Seeding::NotNeeded;
     }
     let answering = now
@@ -60,9 +81,53 @@ pub fn seed(now: &Situation<'_>, memory: &Memory) -> Seeding {
     let Some(membership) = Membership::of(now) else {
         return Seeding::Waiting("too few Dukes have an address".to_owned());
     };
-    match choose(now, memory) {
-        Choice::Wait(why) => Seeding::Waiting(why),
-        Choice::Take(node, why) => Seeding::Steps(steps(now, &membership, node, &why)),
+    // Where the evidence is enough a human need not choose, and is told so when the group has its master.
+    let choice = if is_needed(now) {
+        choice::choose(now, memory)
+    } else {
+        Choice::Wait(String::new())
+    };
+    match (choice, ordered) {
+        (Choice::Take { pod, why, lost }, _) => {
+            let chosen = Chosen {
+                pod,
+                why: &why,
+                lost: lost.as_deref(),
+                by_order: false,
+            };
+            Seeding::Steps(steps(now, &membership, &chosen))
+        }
+        (_, Some(pod)) => {
+            let chosen = Chosen {
+                pod,
+                why: "a human has chosen it and accepted that data is lost",
+                lost: None,
+                by_order: true,
+            };
+            Seeding::Steps(steps(now, &membership, &chosen))
+        }
+        (Choice::Wait(why), None) => Seeding::Waiting(with_order(why, order)),
+        (Choice::Undecided(why), None) => Seeding::Undecided(with_order(why, order)),
+    }
+}
+
+/// A sentence that says what an order waits for, too.
+fn with_order(why: String, order: &Order<'_>) -> String {
+    match order {
+        Order::Waiting(waits) => format!("{waits}; {why}"),
+        Order::None | Order::Seed(_) | Order::Answered(_) => why,
+    }
+}
+
+/// The nodes whose kubelets have to be asked before it can be decided: those from which data nodes of
+/// record have vanished, when a master is missing.
+#[must_use]
+pub fn nodes_to_ask(wanted: &super::Wanted, seen: &Observation) -> Vec<String> {
+    let now = Situation::of(wanted, seen);
+    if is_needed(&now) {
+        absence::silent_nodes(&now)
+    } else {
+        Vec::new()
     }
 }
 
@@ -96,162 +161,43 @@ fn is_orphaned(now: &Situation<'_>) -> bool {
         && !anyone_lives
 }
 
-enum Choice<'a> {
-    Take(&'a DataPod, String),
-    Wait(String),
+/// Who was chosen, and how.
+struct Chosen<'a> {
+    pod: &'a DataPod,
+    why: &'a str,
+    /// What the group loses by it.
+    lost: Option<&'a str>,
+    by_order: bool,
 }
 
-fn choose<'a>(now: &Situation<'a>, memory: &Memory) -> Choice<'a> {
-    let candidates: Vec<(&DataPod, &NodeReport)> = now
-        .seen
-        .data
-        .iter()
-        .filter(|pod| pod.facts.is_living())
-        .filter_map(|pod| Some((pod, pod.answer.given()?)))
-        .collect();
-    if candidates.is_empty() {
-        return Choice::Wait("no data pod answers yet".to_owned());
-    }
-    if let Some(master) = serving_master(now, &candidates) {
-        return Choice::Take(master, "it is master already".to_owned());
-    }
-    if let Some(best) = best_follower(&candidates) {
-        return Choice::Take(best, "it has most of the lost master's data".to_owned());
-    }
-    let has_lasted = Memory::lasted(memory.leaderless_since, now.seen.at);
-    let loading = candidates.iter().find(|(_, report)| report.loading);
-    if let Some((pod, _)) = loading {
-        return Choice::Wait(format!("{} is still loading its data", pod.facts.name));
-    }
-    match recorded_master(now, &candidates, has_lasted) {
-        Some(choice) => choice,
-        None => most_data(now, &candidates, has_lasted),
-    }
-}
-
-/// The one that others follow; without followers, the only master there is.
-fn serving_master<'a>(
-    now: &Situation<'_>,
-    candidates: &[(&'a DataPod, &NodeReport)],
-) -> Option<&'a DataPod> {
-    let followers = |pod: &DataPod| {
-        let ip = pod.facts.ip;
-        candidates
-            .iter()
-            .filter(|(_, report)| ip.is_some_and(|ip| report.follows(ip)))
-            .count()
-    };
-    let recorded = now.seen.status.last_master.as_ref();
-    candidates
-        .iter()
-        .filter(|(_, report)| report.role == Role::Master)
-        .max_by_key(|(pod, report)| {
-            let is_recorded = recorded.is_some_and(|last| last.pod == pod.facts.name);
-            (
-                followers(pod),
-                is_recorded,
-                report.offset,
-                Reverse(pod.ordinal),
-            )
-        })
-        .map(|(pod, _)| *pod)
-}
-
-/// Of those that still follow a lost master, the one that has most of its stream.
-fn best_follower<'a>(candidates: &[(&'a DataPod, &NodeReport)]) -> Option<&'a DataPod> {
-    candidates
-        .iter()
-        .filter(|(_, report)| is_usable_follower(report))
-        .max_by_key(|(pod, report)| (report.offset, report.keys, Reverse(pod.ordinal)))
-        .map(|(pod, _)| *pod)
-}
-
-fn is_usable_follower(report: &NodeReport) -> bool {
-    let syncing = match report.role {
-        Role::Master => false,
-        Role::Replica { syncing, .. } => syncing,
-    };
-    report.role != Role::Master
-        && !report.is_blank()
-        && !report.loading
-        && !syncing
-        && report.offset > 0
-}
-
-/// The pod that was master last, if its data is still there; waits for it for a while.
-fn recorded_master<'a>(
-    now: &Situation<'_>,
-    candidates: &[(&'a DataPod, &NodeReport)],
-    has_lasted: Duration,
-) -> Option<Choice<'a>> {
-    let recorded = now.seen.status.last_master.as_ref()?.pod.as_str();
-    let Some((pod, report)) = candidates
-        .iter()
-        .find(|(pod, _)| pod.facts.name == recorded)
-    else {
-        let ordinal = now.wanted.names.ordinal(recorded);
-        let may_return = ordinal.is_some_and(|ordinal| ordinal < now.wanted.data);
-        return (may_return && has_lasted < PATIENCE).then(|| {
-            let patience = PATIENCE.as_secs();
-            Choice::Wait(format!(
-                "{recorded} was master last; it is given {patience} s to be back"
-            ))
-        });
-    };
-    // An empty recorded master has lost its volume; any other data is better than none.
-    let lost_its_data = report.keys == 0 && candidates.iter().any(|(_, other)| other.keys > 0);
-    (!lost_its_data).then(|| Choice::Take(pod, "it was master last".to_owned()))
-}
-
-/// The node with the most keys.
-///
-/// A group with a past is given some time for all its pods. A fresh one waits, as long as it takes,
-/// for every volume that is older than the Pipeline: seeded without it, its data would be lost.
-fn most_data<'a>(
-    now: &Situation<'_>,
-    candidates: &[(&'a DataPod, &NodeReport)],
-    has_lasted: Duration,
-) -> Choice<'a> {
-    let wanted = usize::from(now.wanted.data);
-    if !now.is_fresh() && candidates.len() < wanted && has_lasted < PATIENCE {
-        return Choice::Wait(format!("{} of {wanted} data pods answer", candidates.len()));
-    }
-    let answers = |ordinal: u16| candidates.iter().any(|(pod, _)| pod.ordinal == ordinal);
-    let missing = now
-        .seen
-        .inherited
-        .iter()
-        .find(|ordinal| **ordinal < now.wanted.data && !answers(**ordinal));
-    if let Some(ordinal) = missing.filter(|_| now.is_fresh()) {
-        let pod = now.wanted.names.pod(*ordinal);
-        return Choice::Wait(format!(
-            "{pod} does not answer, and its volume is of an earlier life and may have data; \
-             delete its claim if it does not"
-        ));
-    }
-    let best = candidates
-        .iter()
-        .max_by_key(|(pod, report)| (report.keys, report.offset, Reverse(pod.ordinal)));
-    match best {
-        Some((pod, report)) if report.keys > 0 => {
-            Choice::Take(pod, format!("it has the most data ({} keys)", report.keys))
+impl Chosen<'_> {
+    /// The order to become master, unless it is one. It holds only for what was chosen.
+    fn promotion(&self, node: SocketAddr) -> Option<Action> {
+        let report = self.pod.answer.given()?;
+        if report.role == Role::Master {
+            return None;
         }
-        Some((pod, _)) => Choice::Take(pod, "no data pod has any data".to_owned()),
-        None => Choice::Wait("no data pod answers yet".to_owned()),
+        let expected = Expected {
+            run_id: report.run_id.clone(),
+            history: report.history.id.clone(),
+            offset: report.offset,
+            may_be_linked: self.by_order,
+        };
+        Some(Action::Promote { node, expected })
     }
 }
 
 /// Record, promote, tell, seed: in this order, so that a crash anywhere leaves something that the
 /// next pass can go on from.
-fn steps(now: &Situation<'_>, membership: &Membership, chosen: &DataPod, why: &str) -> Vec<Step> {
+fn steps(now: &Situation<'_>, membership: &Membership, chosen: &Chosen<'_>) -> Vec<Step> {
     let (Some(node), Some(resource_version)) =
-        (chosen.address(), now.seen.resource_version.clone())
+        (chosen.pod.address(), now.seen.resource_version.clone())
     else {
         return Vec::new();
     };
-    let name = &chosen.facts.name;
+    let (name, why) = (&chosen.pod.facts.name, chosen.why);
     let mut steps = Vec::new();
-    let seed = begun(now, chosen, node).unwrap_or_else(|| {
+    let seed = begun(now, chosen.pod, node).unwrap_or_else(|| {
         let generation = now.generation().saturating_add(1);
         let epoch = now.epoch().saturating_add(1);
         let seed = Seed {
@@ -259,26 +205,21 @@ fn steps(now: &Situation<'_>, membership: &Membership, chosen: &DataPod, why: &s
             master: node,
             epoch,
         };
-        let status = Box::new(recorded(now, name, &seed));
+        let status = Box::new(recorded(now, chosen, &seed));
         let action = Action::RecordSeed {
             status,
             resource_version,
         };
+        let lost = chosen.lost.map(|lost| format!("{IS_LOST}{lost}"));
+        let lost = lost.unwrap_or_default();
         steps.push(Step::new(
             action,
-            format!("nobody can elect; {name} is chosen: {why}"),
+            format!("nobody can elect; {name} is chosen: {why}{lost}"),
         ));
         seed
     });
-    if !chosen
-        .answer
-        .given()
-        .is_some_and(|report| report.role == Role::Master)
-    {
-        steps.push(Step::new(
-            Action::Promote { node },
-            format!("{name} is chosen: {why}"),
-        ));
+    if let Some(promotion) = chosen.promotion(node) {
+        steps.push(Step::new(promotion, format!("{name} is chosen: {why}")));
     }
     let mut told = membership.clone();
     told.nodes.insert(node);
@@ -295,10 +236,6 @@ fn steps(now: &Situation<'_>, membership: &Membership, chosen: &DataPod, why: &s
 /// A seeding of this very node that was recorded and then interrupted before anyone else's.
 fn begun(now: &Situation<'_>, chosen: &DataPod, node: SocketAddr) -> Option<Seed> {
     let status = &now.seen.status;
-    let marked = status.conditions.iter().any(|known| {
-        known.type_ == ConditionType::MasterAvailable.as_str()
-            && known.reason == Reason::Seeding.as_str()
-    });
     let generation = positive(status.generation);
     let epoch = positive(status.epoch);
     let same = status
@@ -311,30 +248,68 @@ fn begun(now: &Situation<'_>, chosen: &DataPod, node: SocketAddr) -> Option<Seed
             || (report.memory && known == (generation, epoch) && report.master != Some(node))
             || report.current_epoch > epoch
     });
-    (marked && same && generation > 0 && epoch > 0 && !superseded).then_some(Seed {
+    let is_begun = is_marked(now) && same && generation > 0 && epoch > 0 && !superseded;
+    is_begun.then_some(Seed {
         generation,
         master: node,
         epoch,
     })
 }
 
-fn recorded(now: &Situation<'_>, name: &str, seed: &Seed) -> crate::api::PipelineStatus {
+/// Whether the status says that a seeding has begun and is not over.
+fn is_marked(now: &Situation<'_>) -> bool {
+    now.seen.status.conditions.iter().any(|known| {
+        known.type_ == ConditionType::MasterAvailable.as_str()
+            && known.reason == Reason::Seeding.as_str()
+    })
+}
+
+/// The status that begins a seeding. Who was chosen is of record from now on: it may be master the
+/// moment after.
+fn recorded(now: &Situation<'_>, chosen: &Chosen<'_>, seed: &Seed) -> PipelineStatus {
+    let name = &chosen.pod.facts.name;
     let mut status = now.seen.status.clone();
     status.generation = i64::try_from(seed.generation).ok();
     status.epoch = i64::try_from(seed.epoch).ok();
     status.last_master = Some(LastMaster {
-        pod: name.to_owned(),
+        pod: name.clone(),
         address: seed.master.to_string(),
     });
-    let verdict = Verdict {
+    if let Some(node) = record::node(now, chosen.pod, true) {
+        status.data_nodes.retain(|known| known.pod != node.pod);
+        status.data_nodes.push(node);
+        status
+            .data_nodes
+            .sort_by(|one, other| one.pod.cmp(&other.pod));
+    }
+    let is_empty = chosen
+        .pod
+        .answer
+        .given()
+        .is_some_and(|report| report.keys == 0);
+    if is_empty && status.had_data.is_some() {
+        status.had_data = Some(false);
+    }
+    let mut verdicts = vec![Verdict {
         kind: ConditionType::MasterAvailable,
         truth: Truth::False,
         reason: Reason::Seeding,
         message: format!("{name} is being made master"),
-    };
+    }];
+    if let Some(lost) = chosen.lost {
+        verdicts.push(Verdict {
+            kind: ConditionType::DataLost,
+            truth: Truth::True,
+            reason: Reason::SeededWithLess,
+            message: format!(
+                "{lost}. Once that is accepted, annotate the Pipeline with \
+                 kubernetes.lol/accept-data-loss={name}"
+            ),
+        });
+    }
     condition::merge(
         &mut status.conditions,
-        &[verdict],
+        &verdicts,
         now.seen.spec_generation,
         now.seen.time,
     );

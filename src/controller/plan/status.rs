@@ -10,8 +10,14 @@ use k8s_openapi::{
 };
 
 use super::{
-    config_file, credentials, objects::Troubles, roles, roll::Roll, seeding::Seeding,
-    settings::Settings, situation::Situation, spread,
+    config_file, credentials,
+    objects::Troubles,
+    roles,
+    roll::Roll,
+    seeding::{Order, Seeding, order, record},
+    settings::Settings,
+    situation::Situation,
+    spread,
 };
 use crate::{
     api::{
@@ -34,6 +40,8 @@ mod pods;
 pub struct Decided<'a> {
     /// About a missing master.
     pub seeding: &'a Seeding,
+    /// About what a human ordered.
+    pub order: &'a Order<'a>,
     /// About pods that have to go.
     pub roll: &'a Roll,
     /// About directives that running servers take.
@@ -52,6 +60,7 @@ pub fn status(now: &Situation<'_>, decided: &Decided<'_>) -> PipelineStatus {
     let seen = now.seen;
     let mut status = follow(now);
     show_master(&mut status, roles::present_master(now));
+    record::keep(&mut status, now);
     let ready = |facts: &PodFacts| facts.ready && !facts.terminating;
     let data = seen.data.iter().filter(|pod| ready(&pod.facts)).count();
     let dukes = seen.dukes.iter().filter(|pod| ready(&pod.facts)).count();
@@ -77,6 +86,8 @@ pub fn status(now: &Situation<'_>, decided: &Decided<'_>) -> PipelineStatus {
     ];
     let (generation, time) = (seen.spec_generation, seen.time);
     condition::merge(&mut status.conditions, &verdicts, generation, time);
+    let told = order::loss(now, decided.order);
+    condition::merge(&mut status.conditions, told.as_slice(), generation, time);
     let lost = data_lost(&status.conditions);
     let ready = phase::readiness(&verdicts, lost.as_deref());
     status.phase = Some(phase::phase(&seen.status, &verdicts, lost.is_some()));
@@ -242,6 +253,7 @@ fn master(now: &Situation<'_>, decided: &Decided<'_>) -> Verdict {
             };
             return no(Reason::NoMaster, why);
         }
+        Seeding::Undecided(why) => return no(Reason::NeedsDecision, why.clone()),
         Seeding::Steps(_) => return no(Reason::Seeding, "a master is being chosen".to_owned()),
         Seeding::NotNeeded => {}
     }

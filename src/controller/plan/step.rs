@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use crate::{
     api::PipelineStatus,
     controller::object::{Kind, Object, ObjectId},
-    redis::duke::{Member, Seed},
+    redis::{
+        duke::{Member, Seed},
+        node::Expected,
+    },
 };
 
 /// One request.
@@ -60,10 +63,12 @@ pub enum Action {
         /// Whether it is the label of the former master, which goes before another gets it.
         deposes: bool,
     },
-    /// Make a replica of nothing the master of a group without one.
+    /// Make a data node the master of a group without one.
     Promote {
         /// The data node.
         node: SocketAddr,
+        /// What it must still be.
+        expected: Expected,
     },
     /// Write the status that begins a seeding, under the version it was decided on.
     RecordSeed {
@@ -150,7 +155,7 @@ impl Action {
             | Self::SetDuke { duke, .. }
             | Self::TellMembers { duke, .. }
             | Self::TellNodes { duke, .. } => Some(*duke),
-            Self::Promote { node } | Self::SetNode { node, .. } => Some(*node),
+            Self::Promote { node, .. } | Self::SetNode { node, .. } => Some(*node),
             Self::Adopt { .. }
             | Self::Apply(_)
             | Self::Create(_)

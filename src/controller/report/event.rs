@@ -12,6 +12,7 @@ use crate::{
         condition::{self, ConditionType, Reason},
     },
     controller::plan::{
+        seeding::{IS_LOST, order::Answer},
         status::phase::FOR_A_PERSON,
         step::{Action, Step},
     },
@@ -30,6 +31,9 @@ pub fn of_step(step: &Step) -> Option<Event> {
         Action::DeletePod { .. } => "ReplacedPod",
         // What came of it is told when it is so: the master has changed.
         Action::FailOver { .. } => "MovingMaster",
+        Action::RecordSeed { .. } if step.why.contains(IS_LOST) => {
+            return Some(event(EventType::Warning, "DataLost", &step.why));
+        }
         Action::RecordSeed { .. } => "ChoseMaster",
         Action::Apply(_)
         | Action::Create(_)
@@ -43,6 +47,17 @@ pub fn of_step(step: &Step) -> Option<Event> {
         | Action::TellNodes { .. } => return None,
     };
     Some(event(EventType::Normal, reason, &step.why))
+}
+
+/// The event of an answer to what a human ordered.
+#[must_use]
+pub fn of_answer(answer: &Answer) -> Event {
+    let (type_, reason) = if answer.granted {
+        (EventType::Normal, "AcceptedDataLoss")
+    } else {
+        (EventType::Warning, "RefusedOrder")
+    };
+    event(type_, reason, &answer.note)
 }
 
 /// Whether a status tells of another master than the one before.

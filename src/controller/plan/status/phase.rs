@@ -50,13 +50,14 @@ fn rank(verdict: &Verdict) -> u8 {
 }
 
 /// What lasts until a person does something, rather than being under way.
-pub const FOR_A_PERSON: [Reason; 9] = [
+pub const FOR_A_PERSON: [Reason; 10] = [
     Reason::Blocked,
     Reason::Contested,
     Reason::CredentialsRefused,
     Reason::DirectiveRefused,
     Reason::ForeignObject,
     Reason::InvalidSpec,
+    Reason::NeedsDecision,
     Reason::PodsStuck,
     Reason::SecretChanged,
     Reason::SecretLost,
@@ -74,6 +75,10 @@ pub(super) fn phase(before: &PipelineStatus, verdicts: &[Verdict], lost: bool) -
         .collect();
     if missing.is_empty() && !lost {
         return Phase::Ready;
+    }
+    let is_undecided = |verdict: &&Verdict| verdict.reason == Reason::NeedsDecision;
+    if missing.iter().any(is_undecided) {
+        return Phase::Degraded;
     }
     let was_never_ready = matches!(before.phase, None | Some(Phase::Pending));
     if was_never_ready || before.last_master.is_none() {

@@ -193,7 +193,7 @@ fn of_pods_that_rest_on_their_volumes_one_shows_first_that_it_can_start() {
     scene.wanted.persists = true;
     for ordinal in 0..3 {
         scene.crash(ordinal);
-        scene.pod(ordinal).facts.on_volume = true;
+        scene.pod(ordinal).facts.claim = Some("data".to_owned());
     }
     for index in 0..3 {
         scene.report(index).flags = vec!["o_down".to_owned()];
@@ -222,7 +222,7 @@ fn a_server_that_is_busy_beside_a_broken_exporter_is_not_down() {
         scene.mute_data(ordinal);
         let facts = &mut scene.pod(ordinal).facts;
         facts.ready = false;
-        facts.on_volume = true;
+        facts.claim = Some("data".to_owned());
         facts.trouble = Some("container exporter waits: CrashLoopBackOff".to_owned());
     }
     assert_eq!(scene.deleted(), [""; 0]);

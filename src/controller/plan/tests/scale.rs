@@ -146,7 +146,7 @@ fn a_pod_that_never_ran_leaves_at_once_unless_its_volume_may_have_data() {
     scene.live(3, "r1", 3);
     scene.crash(0);
     assert_eq!(data_now(&scene), 2);
-    scene.pod(2).facts.on_volume = true;
+    scene.pod(2).facts.claim = Some("data".to_owned());
     assert_eq!(data_now(&scene), 3);
     scene.seen.data.pop();
     assert_eq!(data_now(&scene), 3, "it is not there, and its claim may be");

@@ -15,7 +15,7 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    api::{LastMaster, PipelineStatus, label, names::Names},
+    api::{DataNode, LastMaster, PipelineStatus, label, names::Names},
     controller::{
         memory::Memory,
         object::{Kind, Object, ObjectId},
@@ -32,6 +32,7 @@ use crate::{
     redis::{
         Error,
         duke::{DukeReport, KnownNode, Member},
+        history::History,
         node::{NodeReport, Role},
     },
     render::{hash, server_config::Files},
@@ -107,6 +108,9 @@ impl Scene {
             master_address: Some(node(0).to_string()),
             last_master: Some(last_master(0)),
             phase: Some(crate::api::Phase::Ready),
+            data_nodes: (0..data).map(recorded).collect(),
+            histories: vec!["lineage".to_owned()],
+            had_data: Some(true),
             ..PipelineStatus::default()
         };
         scene
@@ -136,7 +140,10 @@ impl Scene {
             complaints: Vec::new(),
             data: (0..data).map(data_pod).collect(),
             dukes: (0..dukes).map(duke_pod).collect(),
-            inherited: BTreeSet::new(),
+            claims: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            kubelets: BTreeMap::new(),
+            order: None,
             selector_leads: false,
         };
         let mut scene = Self {
@@ -383,7 +390,7 @@ fn line(step: &Step) -> String {
         Action::LabelPod {
             name: pod, role, ..
         } => format!("{name} {pod} {}", role.unwrap_or("nothing")),
-        Action::Promote { node } => format!("{name} {}", node.ip()),
+        Action::Promote { node, .. } => format!("{name} {}", node.ip()),
         Action::RecordSeed { status, .. } => format!(
             "{name} {} generation {} epoch {}",
             status.last_master.as_ref().map_or("", |last| &last.pod),
@@ -443,6 +450,19 @@ pub(super) fn last_master(ordinal: u16) -> LastMaster {
     }
 }
 
+/// A data pod as the record of data nodes names it.
+pub(super) fn recorded(ordinal: u16) -> DataNode {
+    let pod = format!("pipeline-tea-{ordinal}");
+    DataNode {
+        uid: format!("uid-of-{pod}"),
+        pod,
+        node: "node-1".to_owned(),
+        address: node(ordinal).to_string(),
+        claim: None,
+        in_sync: true,
+    }
+}
+
 /// The address of a Duke.
 pub(super) fn duke(index: u32) -> SocketAddr {
     let last = u8::try_from(index + 1).unwrap();
@@ -494,7 +514,7 @@ fn facts(name: String, ip: IpAddr) -> PodFacts {
         role: None,
         trouble: None,
         main: MainContainer::Running,
-        on_volume: false,
+        claim: None,
     }
 }
 
@@ -519,14 +539,22 @@ pub(super) fn newcomer(index: u32) -> DukeReport {
     }
 }
 
-/// A server that was just started.
+/// A server that was just started and has nothing.
 pub(super) fn blank() -> NodeReport {
-    replica("127.0.0.1", 1, false, 0, 0)
+    restarted("none", 1, 0)
 }
 
-/// A server that was just started with data on its volume.
+/// A server that was just started and has read an append-only file.
 pub(super) fn loaded(keys: u64) -> NodeReport {
-    replica("127.0.0.1", 1, false, 0, keys)
+    restarted("of-its-own", 1, keys)
+}
+
+/// A server that was just started and has read an RDB file that was written under a history.
+pub(super) fn restarted(history: &str, offset: u64, keys: u64) -> NodeReport {
+    let mut report = replica("127.0.0.1", 1, false, offset, keys);
+    history.clone_into(&mut report.history.id);
+    report.was_in_touch = false;
+    report
 }
 
 /// A replica in sync.
@@ -565,7 +593,11 @@ fn replica(host: &str, port: u16, link_up: bool, offset: u64, keys: u64) -> Node
             syncing: false,
         },
         offset,
-        replid: "lineage".to_owned(),
+        history: History {
+            id: "lineage".to_owned(),
+            ..History::default()
+        },
+        was_in_touch: true,
         run_id: "run".to_owned(),
         version: "7.0.15".to_owned(),
         loading: false,

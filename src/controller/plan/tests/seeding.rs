@@ -1,12 +1,19 @@
-//! Who becomes master of a group that has none.
+//! When a group is given a master, and by which steps. Whose data goes on is in `evidence`, who may still be
+//! master out of sight in `absence`, what a human may order in `order`.
 
-use std::time::Duration;
-
-use super::scene::{Scene, blank, follower, last_master, loaded, master, node, orphan};
+use super::scene::{Scene, blank, follower, last_master, master, node, orphan, restarted};
 use crate::{
-    api::condition::{self, ConditionType, Reason, Truth, Verdict},
-    controller::plan::seeding::PATIENCE,
+    api::{
+        PipelineStatus,
+        condition::{self, ConditionType, Reason, Truth, Verdict},
+    },
+    controller::plan::{Plan, step::Action},
+    redis::node::{Expected, NodeReport},
 };
+
+mod absence;
+mod evidence;
+mod order;
 
 const FRESH: [&str; 11] = [
     "RecordSeed pipeline-tea-0 generation 1 epoch 1",
@@ -22,19 +29,38 @@ const FRESH: [&str; 11] = [
     "SeedDuke 10.0.1.3 10.0.0.1 generation 1 epoch 1",
 ];
 
-/// The first step of a plan, or nothing.
-fn first(scene: &mut Scene) -> String {
-    scene.steps().first().cloned().unwrap_or_default()
+/// What comes of a missing master, in a line: the pod that is chosen, or `waits:`, `asks:` with the
+/// sentence of the status.
+fn outcome(scene: &mut Scene) -> String {
+    let plan = scene.plan();
+    if let Some(status) = recorded_seed(&plan) {
+        return status.last_master.clone().unwrap_or_default().pod;
+    }
+    let kind = ConditionType::MasterAvailable.as_str();
+    let mut conditions = plan.status.conditions.into_iter();
+    let known = conditions.find(|known| known.type_ == kind).unwrap();
+    let word = match known.reason.as_str() {
+        "NoMaster" => "waits",
+        "NeedsDecision" => "asks",
+        other => other,
+    };
+    format!("{word}: {}", known.message)
 }
 
-fn message(scene: &mut Scene) -> String {
-    let conditions = scene.plan().status.conditions;
-    let kind = ConditionType::MasterAvailable.as_str();
-    conditions
-        .into_iter()
-        .find(|known| known.type_ == kind)
-        .unwrap()
-        .message
+/// The status that a plan begins a seeding with.
+fn recorded_seed(plan: &Plan) -> Option<&PipelineStatus> {
+    plan.steps.iter().find_map(|step| {
+        if let Action::RecordSeed { status, .. } = &step.action {
+            Some(&**status)
+        } else {
+            None
+        }
+    })
+}
+
+/// A server that was just started and has read its append-only file: it begins a history of its own.
+fn appended(ordinal: u16, keys: u64) -> NodeReport {
+    restarted(&format!("begun-by-{ordinal}"), 1, keys)
 }
 
 #[test]
@@ -47,25 +73,7 @@ fn a_fresh_group_does_not_wait_for_the_last_pod() {
     let mut scene = Scene::fresh(3, 3);
     scene.mute_data(0);
     scene.seen.dukes.remove(2);
-    assert_eq!(
-        first(&mut scene),
-        "RecordSeed pipeline-tea-1 generation 1 epoch 1"
-    );
-}
-
-#[test]
-fn volumes_of_an_earlier_life_are_all_looked_at_first() {
-    let mut scene = Scene::fresh(3, 3);
-    scene.seen.inherited = [2].into();
-    scene.mute_data(2);
-    assert!(message(&mut scene).contains("pipeline-tea-2 does not answer"));
-    scene.wait(PATIENCE * 10);
-    assert!(!first(&mut scene).starts_with("RecordSeed"));
-    scene.data(2, loaded(9));
-    assert_eq!(
-        first(&mut scene),
-        "RecordSeed pipeline-tea-2 generation 1 epoch 1"
-    );
+    assert_eq!(outcome(&mut scene), "pipeline-tea-1");
 }
 
 #[test]
@@ -73,7 +81,7 @@ fn nobody_is_chosen_before_a_majority_of_dukes_could_remember_it() {
     let mut scene = Scene::fresh(3, 3);
     scene.seen.dukes.truncate(1);
     assert_eq!(scene.steps(), [""; 0]);
-    assert_eq!(message(&mut scene), "1 of at least 2 Dukes answer");
+    assert_eq!(outcome(&mut scene), "waits: 1 of at least 2 Dukes answer");
 }
 
 #[test]
@@ -111,93 +119,14 @@ fn the_followed_master_wins_over_a_lonely_one() {
     }
     scene.data(1, master(100));
     scene.dukes_forget();
-    assert_eq!(
-        first(&mut scene),
-        "RecordSeed pipeline-tea-1 generation 2 epoch 6"
-    );
-}
-
-#[test]
-fn without_a_master_the_follower_with_most_of_its_stream_wins() {
-    let mut scene = Scene::settled(3, 3);
-    scene.dukes_forget();
-    scene.data(0, loaded(50));
-    scene.data(1, orphan(0, 80));
-    scene.data(2, orphan(0, 95));
-    assert_eq!(
-        first(&mut scene),
-        "RecordSeed pipeline-tea-2 generation 2 epoch 6"
-    );
-}
-
-#[test]
-fn when_everything_was_restarted_the_recorded_master_has_the_newest_data() {
-    let mut scene = Scene::settled(3, 3);
-    scene.seen.status.last_master = Some(last_master(1));
-    for ordinal in 0..3 {
-        scene.data(ordinal, loaded(50));
-    }
-    scene.dukes_forget();
-    assert_eq!(
-        first(&mut scene),
-        "RecordSeed pipeline-tea-1 generation 2 epoch 6"
-    );
-}
-
-#[test]
-fn the_recorded_master_is_waited_for_but_not_for_ever() {
-    let mut scene = Scene::settled(3, 3);
-    scene.data(0, loaded(50));
-    scene.mute_data(0);
-    scene.data(1, loaded(40));
-    scene.data(2, loaded(45));
-    scene.dukes_forget();
-    assert!(message(&mut scene).contains("pipeline-tea-0 was master last"));
-    scene.wait(PATIENCE.saturating_sub(Duration::from_millis(1)));
-    assert!(!first(&mut scene).starts_with("RecordSeed"));
-    scene.wait(Duration::from_millis(1));
-    assert_eq!(
-        first(&mut scene),
-        "RecordSeed pipeline-tea-2 generation 2 epoch 6"
-    );
-}
-
-#[test]
-fn an_empty_recorded_master_has_lost_its_volume() {
-    let mut scene = Scene::settled(3, 3);
-    scene.data(0, blank());
-    scene.data(1, loaded(40));
-    scene.data(2, loaded(45));
-    scene.dukes_forget();
-    assert_eq!(
-        first(&mut scene),
-        "RecordSeed pipeline-tea-2 generation 2 epoch 6"
-    );
-}
-
-#[test]
-fn a_node_that_loads_is_waited_for_however_long_it_takes() {
-    let mut scene = Scene::settled(3, 3);
-    for ordinal in 0..3 {
-        scene.data(ordinal, loaded(50));
-    }
-    let mut loading = loaded(0);
-    loading.loading = true;
-    scene.data(0, loading);
-    scene.dukes_forget();
-    assert_eq!(
-        message(&mut scene),
-        "pipeline-tea-0 is still loading its data"
-    );
-    scene.wait(PATIENCE * 10);
-    assert!(!first(&mut scene).starts_with("RecordSeed"));
+    assert_eq!(outcome(&mut scene), "pipeline-tea-1");
 }
 
 #[test]
 fn dukes_that_remember_a_vanished_master_are_told_where_it_is_now() {
     let mut scene = Scene::settled(3, 3);
     for ordinal in 0..3 {
-        scene.data(ordinal, loaded(50));
+        scene.data(ordinal, appended(ordinal, 50));
     }
     scene.dukes_know(0, 1, 5);
     for ordinal in 0..3 {
@@ -212,7 +141,7 @@ fn dukes_that_remember_a_vanished_master_are_told_where_it_is_now() {
 fn dukes_that_remember_promote_a_restarted_master_in_place_themselves() {
     let mut scene = Scene::settled(3, 3);
     for ordinal in 0..3 {
-        scene.data(ordinal, loaded(50));
+        scene.data(ordinal, appended(ordinal, 50));
     }
     scene.dukes_know(0, 1, 5);
     assert!(
@@ -226,7 +155,7 @@ fn dukes_that_remember_promote_a_restarted_master_in_place_themselves() {
 #[test]
 fn as_long_as_a_duke_sees_a_follower_the_dukes_decide() {
     let mut scene = Scene::settled(3, 3);
-    scene.data(0, loaded(50));
+    scene.data(0, appended(0, 50));
     scene.data(1, orphan(0, 90));
     scene.data(2, orphan(0, 90));
     scene.dukes_know(0, 1, 5);
@@ -266,4 +195,43 @@ fn an_interrupted_seeding_goes_on_with_the_same_generation() {
         scene.steps()[1],
         "RecordSeed pipeline-tea-0 generation 2 epoch 5"
     );
+}
+
+#[test]
+fn the_order_to_become_master_holds_only_for_what_was_chosen() {
+    let mut scene = Scene::settled(3, 3);
+    scene.dukes_forget();
+    scene.data(0, blank());
+    scene.data(1, orphan(0, 80));
+    scene.data(2, orphan(0, 95));
+    let plan = scene.plan();
+    let expected = plan.steps.iter().find_map(|step| {
+        if let Action::Promote { node: to, expected } = &step.action
+            && *to == node(2)
+        {
+            Some(expected.clone())
+        } else {
+            None
+        }
+    });
+    let chosen = Expected {
+        run_id: "run".to_owned(),
+        history: "lineage".to_owned(),
+        offset: 95,
+        may_be_linked: false,
+    };
+    assert_eq!(expected, Some(chosen));
+}
+
+#[test]
+fn who_was_chosen_is_of_record_before_it_is_master() {
+    let mut scene = Scene::fresh(3, 3);
+    let plan = scene.plan();
+    let status = recorded_seed(&plan).expect("it is seeded");
+    assert_eq!(status.data_nodes.len(), 1);
+    assert_eq!(status.data_nodes[0].uid, "uid-of-pipeline-tea-0");
+    // It fails before anybody else was told: nobody else may be chosen before it is known dead.
+    scene.seen.status = status.clone();
+    scene.mute_data(0);
+    assert!(outcome(&mut scene).starts_with("waits: pipeline-tea-0 was master last"));
 }
