@@ -67,6 +67,6 @@ impl World {
             .iter()
             .filter(|nodes| well(&nodes[node]))
             .count();
-        self.options.quorum >= majority && self.network.loss == 0 && count >= majority
+        self.options.quorum >= majority && self.options.loss == 0 && count >= majority
     }
 }
