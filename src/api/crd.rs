@@ -33,6 +33,7 @@ pub fn definition() -> CustomResourceDefinition {
         {
             trim(schema, "");
             allow_no_spec(schema);
+            declare_name(schema);
         }
     }
     definition
@@ -50,6 +51,19 @@ fn allow_no_spec(schema: &mut JSONSchemaProps) {
     if let Some(spec) = spec {
         spec.default = Some(JSON(serde_json::json!({})));
     }
+}
+
+/// Declares the name, which every object has: rules that speak of it can name it as their field then.
+fn declare_name(schema: &mut JSONSchemaProps) {
+    let of_type = |kind: &str| JSONSchemaProps {
+        type_: Some(kind.to_owned()),
+        ..JSONSchemaProps::default()
+    };
+    let mut metadata = of_type("object");
+    let name = ("name".to_owned(), of_type("string"));
+    metadata.properties = Some([name].into());
+    let properties = schema.properties.get_or_insert_default();
+    properties.insert("metadata".to_owned(), metadata);
 }
 
 /// The CRD as YAML, the output of `pipeline-operator crd`.
@@ -148,6 +162,19 @@ mod tests {
         for schema in [spec].into_iter().chain(sections) {
             assert!(schema.default.is_some(), "{:?}", schema.description);
         }
+    }
+
+    #[test]
+    fn a_refused_name_is_named_as_the_field() {
+        let definition = definition();
+        let schema = definition.spec.versions[0].schema.as_ref().unwrap();
+        let schema = schema.open_api_v3_schema.as_ref().unwrap();
+        for rule in schema.x_kubernetes_validations.iter().flatten() {
+            let field = rule.field_path.as_deref();
+            assert_eq!(field, Some(".metadata.name"), "{}", rule.rule);
+        }
+        let metadata = &schema.properties.as_ref().unwrap()["metadata"];
+        assert!(metadata.properties.as_ref().unwrap().contains_key("name"));
     }
 
     #[test]

@@ -17,21 +17,24 @@ pub const DUKE_REPLICAS_MAX: i32 = 9;
 /// The longest a pod may take to stop, in seconds.
 pub const GRACE_PERIOD_MAX: i64 = 3600;
 
+/// A rule of the whole object that speaks of its name: refusals name the field.
+fn of_name(rule: impl Into<String>) -> Rule {
+    Rule::new(rule).field_path(".metadata.name")
+}
+
 /// A name short enough for everything made from it.
 #[must_use]
 pub fn name_length() -> Rule {
-    Rule::new(format!("self.metadata.name.size() <= {NAME_MAX}")).message(Message::Message(
-        format!(
-            "metadata.name: at most {NAME_MAX} characters, because the names of pods and Services \
+    of_name(format!("self.metadata.name.size() <= {NAME_MAX}")).message(Message::Message(format!(
+        "metadata.name: at most {NAME_MAX} characters, because the names of pods and Services \
              are made from it; choose a shorter name"
-        ),
-    ))
+    )))
 }
 
 /// A name that can be part of a Service's.
 #[must_use]
 pub fn name_shape() -> Rule {
-    Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message(
+    of_name("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message(
         "metadata.name: lower-case letters, digits and '-' only, because it is part of DNS names; \
          replace the dots",
     )
@@ -41,7 +44,7 @@ pub fn name_shape() -> Rule {
 #[must_use]
 pub fn name_ending() -> Rule {
     let test = RESERVED_ENDINGS.map(|ending| format!("!self.metadata.name.endsWith('{ending}')"));
-    Rule::new(test.join(" && ")).message(Message::Message(format!(
+    of_name(test.join(" && ")).message(Message::Message(format!(
         "metadata.name: must not end in {}, because Services of other Pipelines do; choose another \
          ending",
         RESERVED_ENDINGS.join(", "),

@@ -97,6 +97,15 @@ fn judge(now: &Situation<'_>) -> (Truth, Reason, String) {
             ),
         );
     }
+    if let Some((pod, words)) = refuses_the_dukes(now) {
+        return no(
+            Reason::CredentialsRefused,
+            format!(
+                "{pod} refuses the Dukes ({words}): one of them was started with another password of \
+                 user duke than {secret} has; delete that pod when its data is elsewhere"
+            ),
+        );
+    }
     if !knowledge.changed.is_empty() {
         let keys = listed(&knowledge.changed);
         return no(
@@ -147,6 +156,17 @@ fn refusing<'a>(now: &Situation<'a>) -> Vec<(&'a str, &'a str)> {
         .filter_map(|(pod, words)| Some((pod, words?)))
         .filter(|(_, words)| is_login_refusal(words))
         .collect()
+}
+
+/// A data pod that refuses the Dukes' password, and its words.
+fn refuses_the_dukes(now: &Situation<'_>) -> Option<(String, String)> {
+    now.answering().find_map(|(_, report)| {
+        let mut refusals = report.nodes.iter();
+        let node = refusals.find(|node| !node.up && is_login_refusal(&node.refusal))?;
+        let pod = now.seen.data_at(node.address.ip());
+        let name = pod.map_or_else(|| node.address.to_string(), |pod| pod.facts.name.clone());
+        Some((name, node.refusal.clone()))
+    })
 }
 
 fn missing<T>(answer: &Answer<T>) -> Option<&str> {

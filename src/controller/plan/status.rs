@@ -263,14 +263,19 @@ fn master(now: &Situation<'_>, decided: &Decided<'_>) -> Verdict {
             "too few Dukes can be asked who is master".to_owned(),
         );
     }
+    // The Dukes say why a promotion has to wait.
+    let said = now.answering().map(|(_, report)| report.reason.as_str());
+    let said = said.into_iter().find(|reason| !reason.is_empty());
+    let with = |what: &str| match said {
+        Some(why) => format!("{what}: {why}"),
+        None => what.to_owned(),
+    };
     if now.is_failing_over() || now.master_is_down() {
-        return no(
-            Reason::FailingOver,
-            "the Dukes are replacing the master".to_owned(),
-        );
+        let what = with("the Dukes are replacing the master");
+        return no(Reason::FailingOver, what);
     }
     let Some(pod) = now.master else {
-        return no(Reason::FailingOver, "the master's pod is gone".to_owned());
+        return no(Reason::FailingOver, with("the master's pod is gone"));
     };
     let name = &pod.facts.name;
     if pod

@@ -202,3 +202,31 @@ fn a_replica_that_is_not_in_sync_is_told_with_what_keeps_it() {
          pipeline-tea-2 does not answer the operator"
     );
 }
+
+#[test]
+fn what_the_dukes_say_of_a_missing_master_is_told() {
+    let mut scene = Scene::settled(3, 3);
+    for index in 0..3 {
+        scene.report(index).flags = vec!["o_down".to_owned()];
+    }
+    scene.report(1).reason = "10.0.0.2 is half synced".to_owned();
+    let (reason, message) = condition(&mut scene, ConditionType::MasterAvailable);
+    assert_eq!(reason, "FailingOver");
+    assert_eq!(
+        message,
+        "the Dukes are replacing the master: 10.0.0.2 is half synced"
+    );
+}
+
+#[test]
+fn a_server_that_refuses_the_dukes_password_is_named() {
+    let mut scene = Scene::settled(3, 3);
+    scene.report(0).nodes[2].up = false;
+    scene.report(0).nodes[2].refusal = "WRONGPASS invalid username-password pair".to_owned();
+    let (reason, message) = condition(&mut scene, ConditionType::CredentialsApplied);
+    assert_eq!(reason, "CredentialsRefused");
+    assert!(
+        message.starts_with("pipeline-tea-2 refuses the Dukes"),
+        "{message}"
+    );
+}
