@@ -62,6 +62,8 @@ impl Drift {
 pub struct Memory {
     /// Since when the group has nobody who could be master without a seeding.
     pub leaderless_since: Option<Instant>,
+    /// Since when a majority of Dukes holds the master for lost and makes nobody master in its place.
+    pub unfit_since: Option<Instant>,
     /// When a Duke was last asked to move the master.
     pub failover_asked: Option<Instant>,
     /// Live objects that were compared with what was wanted: version and hash.

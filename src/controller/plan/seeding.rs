@@ -67,8 +67,14 @@ pub fn seed(now: &Situation<'_>, memory: &mut Memory, order: &Order<'_>) -> Seed
         Order::Seed(pod) => Some(*pod),
         Order::None | Order::Waiting(_) | Order::Answered(_) => None,
     };
+    let refusal = refusal(now);
+    memory.unfit_since = refusal.map(|_| memory.unfit_since.unwrap_or(now.seen.at));
     if ordered.is_none() && !is_needed(now) {
-        return Seeding::NotNeeded;
+        let has_lasted = Memory::lasted(memory.unfit_since, now.seen.at);
+        return match refusal.filter(|_| has_lasted >= PATIENCE) {
+            Some(why) => Seeding::Undecided(with_order(choice::offer(now, why), order)),
+            None => Seeding::NotNeeded,
+        };
     }
     let answering = now
         .answering()
@@ -138,6 +144,15 @@ pub fn is_needed(now: &Situation<'_>) -> bool {
         return is_orphaned(now);
     }
     !now.may_have_brain()
+}
+
+/// Why a majority of Dukes that holds the master for lost makes nobody master, in their words: whoever
+/// is left may have less than a master that can come back.
+fn refusal<'s>(now: &Situation<'s>) -> Option<&'s str> {
+    let is_stuck = now.has_brain() && now.master_is_down() && !now.is_failing_over();
+    now.remembering()
+        .map(|(_, report)| report.reason.as_str())
+        .find(|reason| is_stuck && !reason.is_empty())
 }
 
 /// Whether the Dukes know a master that no longer exists, and nobody who could follow it.

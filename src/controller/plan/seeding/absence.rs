@@ -9,7 +9,7 @@
 //! | its pod answers | answers, whatever its process did in between |
 //! | its kubelet says that its process does not run, or that its pod ended | is dead |
 //! | its pod is gone, and its kubelet had stopped the process before | is dead |
-//! | its pod is gone, and its successor of the same name runs on the same node | is dead: that kubelet made the successor after the removal |
+//! | its pod is gone, and its successor of the same name runs on the same node | is dead: that kubelet knows of its removal |
 //! | its pod is gone, its node is Ready, and its kubelet has spoken since the pod was missed | is dead |
 //! | its pod is gone, and the Node was removed or tainted `out-of-service` | is dead: somebody vouches for it |
 //! | its pod runs and does not answer | may live |

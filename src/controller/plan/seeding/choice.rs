@@ -60,13 +60,7 @@ struct Pending {
 
 /// Chooses.
 pub(super) fn choose<'a>(now: &Situation<'a>, memory: &Memory) -> Choice<'a> {
-    let candidates: Vec<Candidate<'a>> = now
-        .seen
-        .data
-        .iter()
-        .filter(|pod| !pod.facts.is_over())
-        .filter_map(|pod| Candidate::of(now, pod))
-        .collect();
+    let candidates = candidates(now);
     let wait = |why: String| wait(now, memory, &candidates, why);
     if let Some(why) = living_master(now).or_else(|| absence::doubt(now, memory)) {
         return wait(why);
@@ -99,6 +93,16 @@ pub(super) fn choose<'a>(now: &Situation<'a>, memory: &Memory) -> Choice<'a> {
         Ok(None) => Choice::Wait("no data pod answers yet".to_owned()),
         Err(why) => Choice::Undecided(with_choices(why, &candidates)),
     }
+}
+
+/// Why nobody is chosen, with the choices that a human has.
+pub(super) fn offer(now: &Situation<'_>, why: &str) -> String {
+    with_choices(why, &candidates(now))
+}
+
+fn candidates<'a>(now: &Situation<'a>) -> Vec<Candidate<'a>> {
+    let pods = now.seen.data.iter().filter(|pod| !pod.facts.is_over());
+    pods.filter_map(|pod| Candidate::of(now, pod)).collect()
 }
 
 /// Waiting goes on for as long as it takes; a human is asked as well when it takes long.

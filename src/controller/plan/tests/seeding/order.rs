@@ -11,7 +11,7 @@ use crate::{
     },
     controller::{
         observe::{Answer, Phase as PodPhase},
-        plan::Plan,
+        plan::{Plan, seeding::PATIENCE},
     },
 };
 
@@ -71,6 +71,28 @@ fn a_human_may_choose_although_a_majority_of_dukes_remembers() {
     assert_eq!(steps[1], "Promote 10.0.0.3");
     let seeded = steps.iter().filter(|step| step.starts_with("SeedDuke"));
     assert_eq!(seeded.count(), 3);
+}
+
+#[test]
+fn a_human_is_asked_when_the_dukes_find_nobody_fit_for_long() {
+    let mut scene = Scene::settled(3, 3);
+    scene.mute_data(0);
+    for duke in 0..3 {
+        let report = scene.report(duke);
+        report.flags = vec!["s_down".to_owned(), "o_down".to_owned()];
+        report.reason = "nobody may become master: 10.0.0.2:6379 is loading".to_owned();
+    }
+    assert!(outcome(&mut scene).starts_with("FailingOver: "));
+    scene.wait(PATIENCE);
+    let said = outcome(&mut scene);
+    assert!(said.starts_with("asks: nobody may become master"), "{said}");
+    assert!(
+        said.contains("pipeline-tea-1: 1 keys, offset 100"),
+        "{said}"
+    );
+    // While they are at it nobody is asked.
+    scene.report(0).failover_state = "wait_start".to_owned();
+    assert!(outcome(&mut scene).starts_with("FailingOver: "));
 }
 
 #[test]
