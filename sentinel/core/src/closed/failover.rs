@@ -309,6 +309,7 @@ impl Closed {
         for node in self.nodes.values_mut() {
             node.restarted = false;
             node.stray = None;
+            node.apart = false;
             node.unfit_until = None;
             node.next_info = now;
             if node.address == address {

@@ -11,7 +11,7 @@ use crate::{
         failover::Failover,
         node::{Holding, Told},
     },
-    info::{self, Lineage, Role},
+    info::{self, Lineage, Novelty, Role},
     link::Purpose,
     time::Time,
 };
@@ -252,6 +252,47 @@ impl Closed {
         }
     }
 
+    /// A replica that was in touch with the master in its reign tells of the master's history, as long as the master
+    /// itself has not; and after that if it heard the master later than this Duke did: a master names its history anew
+    /// when its first replica comes. It may take a connection to a former process of the master for alive: then it
+    /// tells of an older history than others, or, where nothing is known of the one before, has not heard of the
+    /// master for long.
+    fn hear_history(&mut self, address: SocketAddr) {
+        let (now, former) = (self.now, self.former_lineage.as_ref());
+        let Some(node) = self.nodes.get(&address) else {
+            return;
+        };
+        let told = &node.info.lineage;
+        let ago = Time::from_millis(node.unheard_seconds().saturating_mul(1000));
+        let heard = now.since(ago);
+        let later = heard >= self.lineage_heard;
+        let newer = |known: &Lineage| {
+            let (novelty, other) = (told.novelty(former), known.novelty(former));
+            novelty > other || (novelty == other && later)
+        };
+        let known = self.lineage.as_ref();
+        let asks = self.lineage_told == Told::Master;
+        let believed = match self.lineage_told {
+            Told::Former => true,
+            Told::Replica => known.is_none_or(newer),
+            Told::Master => {
+                let other = known.is_none_or(|known| known.now != told.now);
+                other && later && told.novelty(former) != Novelty::Former
+            }
+        };
+        if !believed || !told.is_known() {
+            return;
+        }
+        self.lineage = Some(told.clone());
+        self.lineage_told = Told::Replica;
+        self.lineage_heard = heard;
+        let master = self.durable.master.filter(|_| asks);
+        if let Some(master) = master.and_then(|master| self.nodes.get_mut(&master)) {
+            // It is asked for its own word.
+            master.next_info = now;
+        }
+    }
+
     /// A node answered INFO.
     pub(crate) fn informed(&mut self, address: SocketAddr, reply: &Frame) {
         let Some(text) = reply.as_text() else { return };
@@ -278,32 +319,17 @@ impl Closed {
         if other_process || (first && node.info.role.is_blank()) {
             node.holding = Holding::Stale;
         }
-        if master.is_some_and(|master| node.replicates(master)) {
+        let follows = |master| node.info.role.follows(master) && !node.info.unsynced;
+        node.apart |= !master.is_some_and(follows);
+        if master.is_some_and(|master| node.has_touched(master)) {
             node.holding = Holding::Whole;
             node.stray = None;
             self.formers.remove(&address);
-            // As long as the master itself has not told of its history, a replica in touch with it does. It
-            // may take a connection to a former process of the master for alive: then it tells of an older
-            // history than others, or, where nothing is known of the one before, has not heard of the master for long.
-            let heard = now.since(Time::from_millis(
-                node.info.heard_seconds.saturating_mul(1000),
-            ));
-            let newer = |known: &Lineage| {
-                let former = self.former_lineage.as_ref();
-                let (novelty, other) = (node.info.lineage.novelty(former), known.novelty(former));
-                novelty > other || (novelty == other && heard >= self.lineage_heard)
-            };
-            let believed = match self.lineage_told {
-                Told::Former => true,
-                Told::Replica => self.lineage.as_ref().is_none_or(newer),
-                Told::Master => false,
-            };
-            if believed && node.info.lineage.is_known() {
-                self.lineage = Some(node.info.lineage.clone());
-                self.lineage_told = Told::Replica;
-                self.lineage_heard = heard;
-            }
+            self.hear_history(address);
         }
+        let Some(node) = self.nodes.get_mut(&address) else {
+            return;
+        };
         let is_slave = matches!(node.info.role, Role::Replica { .. });
         let restarted = master == Some(address) && (other_process || is_slave) && !node.restarted;
         if restarted {
@@ -314,6 +340,7 @@ impl Closed {
         if master == Some(address) && node.is_master() {
             self.lineage = Some(node.info.lineage.clone());
             self.lineage_told = Told::Master;
+            self.lineage_heard = now.since(Time::default());
             if !node.restarted {
                 let process = node.info.run_id.clone();
                 self.remember_process(&process);

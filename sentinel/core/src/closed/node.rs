@@ -47,6 +47,9 @@ pub(crate) struct Node {
     pub(crate) restarted: bool,
     /// What this Duke saw of its data set.
     pub(crate) holding: Holding,
+    /// It was seen apart from the present master since that became master: if it has been in touch with the master it
+    /// follows, that was in this reign.
+    pub(crate) apart: bool,
     /// Since when it follows the wrong master.
     pub(crate) stray: Option<Time>,
     /// It was told to follow the master, and has not said since whom it follows.
@@ -67,6 +70,7 @@ impl Node {
             down: None,
             restarted: false,
             holding: Holding::Unseen,
+            apart: false,
             stray: None,
             pointing: false,
             unfit_until: None,
@@ -81,6 +85,22 @@ impl Node {
     /// Whether it takes writes, as far as it said.
     pub(crate) fn is_master(&self) -> bool {
         self.info.role == Role::Master
+    }
+
+    /// Whether it is in touch with `master`, or was in this reign, as far as was seen.
+    pub(crate) fn has_touched(&self, master: SocketAddr) -> bool {
+        let has = self.apart && self.info.role.follows(master) && !self.info.unsynced;
+        has || self.replicates(master)
+    }
+
+    /// Seconds since it last heard its master.
+    pub(crate) fn unheard_seconds(&self) -> u64 {
+        let up = matches!(self.info.role, Role::Replica { link_up: true, .. });
+        if up {
+            self.info.heard_seconds
+        } else {
+            self.info.link_down_seconds
+        }
     }
 
     /// Whether it is in touch with `master`.

@@ -51,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) withholds: bool,
     /// Its data set on disk says which history it is from.
     pub(crate) snapshots: bool,
+    /// It has a backlog. Whoever has none names its history anew when the first replica comes.
+    pub(crate) backlog: bool,
     pub(crate) door: Door,
     /// Connections that logged in.
     admitted: BTreeSet<Connection>,
@@ -84,6 +86,7 @@ impl Server {
             loading: false,
             withholds: false,
             snapshots: false,
+            backlog: false,
             door: Door::Ours,
             admitted: BTreeSet::new(),
             queued: BTreeMap::new(),
@@ -101,6 +104,7 @@ impl Server {
             self.lineage = (format!("{}-{}", self.address, self.life), "0".to_owned());
         }
         self.follow(NOWHERE.parse().unwrap());
+        self.backlog = self.snapshots;
         self.queued.clear();
         self.admitted.clear();
         self.waiting.clear();
@@ -138,10 +142,18 @@ impl Server {
         self.synced = false;
     }
 
+    /// A replica comes.
+    pub(crate) fn attach(&mut self) {
+        if !std::mem::replace(&mut self.backlog, true) {
+            self.lineage = (format!("{}*", self.lineage.0), "0".to_owned());
+        }
+    }
+
     /// Has what its master has.
     pub(crate) fn copy(&mut self, offset: u64, lineage: (String, String)) {
         self.in_touch = true;
         self.synced = true;
+        self.backlog = true;
         self.offset = offset;
         self.lineage = lineage;
     }

@@ -304,7 +304,8 @@ impl World {
         let server = &self.nodes[&node];
         if reachable && server.alive && !server.frozen && !self.is_cut(node, master) {
             let (offset, lineage) = {
-                let master = &self.nodes[&master];
+                let master = self.nodes.get_mut(&master).unwrap();
+                master.attach();
                 (master.offset, master.lineage.clone())
             };
             self.nodes.get_mut(&node).unwrap().copy(offset, lineage);
