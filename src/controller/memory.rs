@@ -4,7 +4,7 @@
 //! any time, by a restart or a takeover, without a wrong decision: at worst a pass waits again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -57,6 +57,15 @@ impl Drift {
     }
 }
 
+/// What a node had said when a data node of record was first missed there.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Missed {
+    /// When its kubelet had renewed its Lease, if it was asked.
+    pub renewed: Option<String>,
+    /// The uids of the group's pods that ran there.
+    pub running: BTreeSet<String>,
+}
+
 /// The memory of one Pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -80,9 +89,9 @@ pub struct Memory {
     pub failed_passes: u32,
     /// When the kubelets of vanished data nodes were asked about last, and what was found.
     pub kubelets: Option<(Instant, BTreeMap<String, Kubelet>)>,
-    /// The last word of a vanished data node's kubelet when the node was first missed, by the pod's
-    /// uid: whatever comes later was said after the pod was gone.
-    pub missed: BTreeMap<String, String>,
+    /// What was known of the kubelets of vanished data nodes when these were first missed, by the
+    /// pod's uid: whatever is new was said after the pod was gone.
+    pub missed: BTreeMap<String, Missed>,
 }
 
 impl Memory {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long what a kubelet's Lease said is not asked for again; it is renewed every ten seconds.
-const KUBELET_PAUSE: Duration = Duration::from_secs(2);
+const KUBELET_PAUSE: Duration = Duration::from_secs(1);
 
 /// Passes until there is nothing more to follow; says when to look again.
 pub(super) async fn pass(key: &Key, context: &Context) -> Result<Action, Error> {

@@ -10,6 +10,7 @@
 //! | its kubelet says that its process does not run, or that its pod ended | is dead |
 //! | its pod is gone, and its kubelet had stopped the process before | is dead |
 //! | its pod is gone, and its successor of the same name runs on the same node | is dead: that kubelet knows of its removal |
+//! | its pod is gone, and another pod of the group has begun to run on its node since | is dead |
 //! | its pod is gone, its node is Ready, and its kubelet has spoken since the pod was missed | is dead |
 //! | its pod is gone, and the Node was removed or tainted `out-of-service` | is dead: somebody vouches for it |
 //! | its pod runs and does not answer | may live |
@@ -19,7 +20,7 @@ use super::super::situation::{Situation, majority};
 use crate::{
     api::DataNode,
     controller::{
-        memory::Memory,
+        memory::{Memory, Missed},
         observe::{DataPod, Kubelet, MainContainer, Phase},
     },
 };
@@ -31,20 +32,42 @@ enum Life {
     MayLive(String),
 }
 
-/// Keeps in mind when kubelets spoke last as pods were missed.
+/// Keeps in mind what kubelets had said when pods were missed.
 pub(super) fn note(now: &Situation<'_>, memory: &mut Memory) {
     let missing: Vec<&DataNode> = missing(now).collect();
     memory
         .missed
         .retain(|uid, _| missing.iter().any(|node| node.uid == *uid));
     for node in missing {
+        let missed = memory
+            .missed
+            .entry(node.uid.clone())
+            .or_insert_with(|| Missed {
+                renewed: None,
+                running: running(now, node).map(str::to_owned).collect(),
+            });
         if let Some(Kubelet::Ready { renewed }) = now.seen.kubelets.get(&node.node) {
-            memory
-                .missed
-                .entry(node.uid.clone())
-                .or_insert_with(|| renewed.clone());
+            missed.renewed.get_or_insert_with(|| renewed.clone());
         }
     }
+}
+
+/// The uids of the group's pods that run on a data node's node.
+fn running<'s>(now: &Situation<'s>, node: &DataNode) -> impl Iterator<Item = &'s str> {
+    let place = node.node.clone();
+    let data = now.seen.data.iter().map(|pod| &pod.facts);
+    let dukes = now.seen.dukes.iter().map(|pod| &pod.facts);
+    data.chain(dukes)
+        .filter(move |facts| facts.phase == Phase::Running && facts.node.as_ref() == Some(&place))
+        .map(|facts| facts.uid.as_str())
+}
+
+/// Whether a kubelet has told of a pod that it started since a data node was missed there.
+fn has_started_another(now: &Situation<'_>, memory: &Memory, node: &DataNode) -> bool {
+    memory
+        .missed
+        .get(&node.uid)
+        .is_some_and(|missed| running(now, node).any(|uid| !missed.running.contains(uid)))
 }
 
 /// The nodes whose kubelets have to be asked, because pods vanished from them without a word.
@@ -113,7 +136,7 @@ fn life(now: &Situation<'_>, memory: &Memory, node: &DataNode) -> Life {
 }
 
 fn life_of_missing(now: &Situation<'_>, memory: &Memory, node: &DataNode) -> Life {
-    if is_known_to_have_ended(now, node) {
+    if is_known_to_have_ended(now, node) || has_started_another(now, memory, node) {
         return Life::Dead;
     }
     let (pod, place) = (&node.pod, &node.node);
@@ -126,7 +149,8 @@ fn life_of_missing(now: &Situation<'_>, memory: &Memory, node: &DataNode) -> Lif
     match now.seen.kubelets.get(place) {
         Some(Kubelet::Gone) => Life::Dead,
         Some(Kubelet::Ready { renewed }) => {
-            let before = memory.missed.get(&node.uid);
+            let missed = memory.missed.get(&node.uid);
+            let before = missed.and_then(|missed| missed.renewed.as_ref());
             if before.is_some_and(|before| before != renewed) {
                 Life::Dead
             } else {

@@ -73,6 +73,25 @@ fn a_kubelet_that_speaks_after_the_removal_has_stopped_the_pod() {
 }
 
 #[test]
+fn a_kubelet_that_starts_another_pod_after_the_removal_has_stopped_the_pod() {
+    let mut scene = forced();
+    for duke in 0..3 {
+        scene.duke(duke).facts.node = Some("node-2".to_owned());
+    }
+    scene.duke(1).facts.node = Some("node-1".to_owned());
+    scene.duke(1).facts.phase = Phase::Pending;
+    assert!(outcome(&mut scene).starts_with("waits: "));
+    // It was there before, and is reported to run only now.
+    scene.duke(1).facts.phase = Phase::Running;
+    assert_eq!(outcome(&mut scene), "pipeline-tea-2");
+    scene.memory = crate::controller::memory::Memory::default();
+    assert!(
+        outcome(&mut scene).starts_with("waits: "),
+        "it ran when the pod was missed"
+    );
+}
+
+#[test]
 fn a_pod_is_dead_when_somebody_who_must_know_says_so() {
     let mut gone = forced();
     kubelet(&mut gone, Kubelet::Gone);
