@@ -112,6 +112,8 @@ pub struct Moment {
     pub data: u16,
     /// How many Dukes there may be now.
     pub dukes: u32,
+    /// Whether the group never had a master, so that no Duke has anything to remember.
+    pub is_fresh: bool,
     /// Why no data pod may be evicted now, if so.
     pub budget_closed: Option<&'static str>,
     /// What the data pods start with.
@@ -164,6 +166,7 @@ pub fn plan(
         endpoints,
         data,
         dukes,
+        is_fresh: now.is_fresh(),
         budget_closed: may_lose::may_be_evicted(&now).err(),
         files,
     });
@@ -172,7 +175,7 @@ pub fn plan(
     let troubles = hold_what_hangs(&now, &mut changes, memory);
     let surplus = objects::surplus(&changes.wanted, seen);
     let seeding = seeding::seed(&now, memory, &order);
-    let roll = match keeps_from_rolling(&now, &seeding, &changes, &rolled, memory) {
+    let roll = match keeps_from_rolling(&now, &seeding, &changes, &rolled, deployment, memory) {
         Some(why) => Roll::Waiting(why),
         None => rolled,
     };
@@ -220,6 +223,7 @@ fn keeps_from_rolling(
     seeding: &Seeding,
     changes: &Changes,
     rolled: &Roll,
+    deployment: Option<&Deployment>,
     memory: &Memory,
 ) -> Option<String> {
     let names = &now.wanted.names;
@@ -239,9 +243,15 @@ fn keeps_from_rolling(
     if changes.touches_pods {
         return Some("the StatefulSet is being updated".to_owned());
     }
+    // The agent beside a server is of the Dukes' image: that it starts is proven on a Duke first. A
+    // pod that is of no use is replaced all the same.
+    let next = rolled.next(now);
+    let serves = next.is_some_and(|pod| pod.facts.ready);
+    if serves && !membership::dukes_are_updated(now, deployment) {
+        return Some("the Dukes are updated first".to_owned());
+    }
     let is_written = !changes.differs(&files.to_string());
-    (rolled.next(now).is_some() && !is_written)
-        .then(|| "its configuration is written first".to_owned())
+    (next.is_some() && !is_written).then(|| "its configuration is written first".to_owned())
 }
 
 /// Leaves out what would make pods with files that are not theirs, or passwords that running

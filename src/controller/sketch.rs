@@ -202,8 +202,11 @@ impl Drawing for Sketch {
             objects.stateful_set = hash::stamp(objects.stateful_set);
         }
         let dukes = i32::try_from(moment.dukes).ok();
-        if objects.deployment.spec.replicas != dukes {
+        if objects.deployment.spec.replicas != dukes || moment.is_fresh {
             objects.deployment.spec.replicas = dukes;
+            if moment.is_fresh {
+                render::deployment::replace_at_once(&mut objects.deployment);
+            }
             objects.deployment.annotations_mut().remove(label::HASH);
             objects.deployment = hash::stamp(objects.deployment);
         }

@@ -31,6 +31,15 @@ const LINGER: i64 = 3;
 /// How long a Duke may take to stop, in seconds. It has nothing to finish.
 const GRACE_PERIOD: i64 = LINGER + 5;
 
+/// Lets all Dukes of a group that never had a master be replaced at once: none remembers anything,
+/// and none is ever ready as long as too few of them can start.
+pub fn replace_at_once(deployment: &mut Deployment) {
+    let strategy = deployment.spec.strategy.as_mut();
+    if let Some(rolling) = strategy.and_then(|strategy| strategy.rolling_update.as_mut()) {
+        rolling.max_unavailable = deployment.spec.replicas.map(IntOrString::Int);
+    }
+}
+
 /// The Deployment of the Dukes.
 #[must_use]
 pub fn deployment(resolved: &Resolved) -> Deployment {

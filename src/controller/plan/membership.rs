@@ -8,6 +8,8 @@ use std::{
     net::SocketAddr,
 };
 
+use k8s_openapi::api::apps::v1::Deployment;
+
 use super::{
     scale,
     situation::Situation,
@@ -94,6 +96,20 @@ impl Membership {
             && report.quorum == self.quorum
             && known == self.members.iter().collect()
     }
+}
+
+/// Whether all Dukes are of the present template and number.
+#[must_use]
+pub fn dukes_are_updated(now: &Situation<'_>, deployment: Option<&Deployment>) -> bool {
+    deployment.is_some_and(|live| {
+        let Some(status) = &live.status else {
+            return false;
+        };
+        let count = i32::try_from(now.wanted.dukes).ok();
+        status.observed_generation >= live.metadata.generation
+            && status.updated_replicas == count
+            && status.replicas == count
+    })
 }
 
 /// How many Dukes there should be for the moment: on the way down one less at a time, so that the

@@ -85,6 +85,22 @@ async fn objects_of_a_version_that_noted_no_template_keep_theirs() {
     assert!(noted.as_str().is_some_and(|text| text.contains("duke:1")));
 }
 
+/// A wrong image of the Dukes at creation: the first of the next revision is not ready before another
+/// one can start, and would be waited for.
+#[tokio::test]
+async fn dukes_that_remember_nothing_are_replaced_at_once() {
+    let api = cluster(&json!({}));
+    let away = || {
+        let rolling = &api.objects()[DEPLOYMENT]["spec"]["strategy"]["rollingUpdate"];
+        rolling["maxUnavailable"].clone()
+    };
+    settle(&operator(&api), &api).await;
+    assert_eq!(away(), 3);
+    api.edit(PIPELINE, |object| object["status"]["generation"] = json!(1));
+    settle(&operator(&api), &api).await;
+    assert_eq!(away(), 1);
+}
+
 /// Before, the Service had no selector, and a slice of ours led to the master.
 #[tokio::test]
 async fn the_slice_that_led_to_the_master_goes_when_kubernetes_own_has_taken_over() {

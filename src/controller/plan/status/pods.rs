@@ -14,7 +14,7 @@ use crate::{
     controller::{
         object::Kind,
         observe::PodFacts,
-        plan::{roll::Roll, situation::Situation},
+        plan::{membership, roll::Roll, situation::Situation},
     },
 };
 
@@ -48,16 +48,7 @@ fn unfinished(now: &Situation<'_>, decided: &Decided<'_>) -> Option<(Reason, Str
         let why = format!("{living} of {} data pods exist", wanted.data);
         return Some((Reason::Scaling, why));
     }
-    let is_rolled = decided.deployment.is_some_and(|live| {
-        let Some(status) = &live.status else {
-            return false;
-        };
-        let count = i32::try_from(wanted.dukes).ok();
-        status.observed_generation >= live.metadata.generation
-            && status.updated_replicas == count
-            && status.replicas == count
-    });
-    if !is_rolled {
+    if !membership::dukes_are_updated(now, decided.deployment) {
         let why = "the Dukes are being updated".to_owned();
         return Some((Reason::RollingUpdate, why));
     }

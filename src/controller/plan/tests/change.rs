@@ -36,6 +36,22 @@ fn a_roll_goes_through_the_replicas_and_then_hands_over() {
     assert_eq!(steps.last().unwrap(), "DeletePod pipeline-tea-0");
 }
 
+/// The agent in a data pod is of the Dukes' image.
+#[test]
+fn an_image_is_proven_on_the_dukes_before_data_pods_get_it() {
+    let mut scene = stale();
+    let id = scene.live_deployment(|deployment| {
+        deployment.status.as_mut().unwrap().updated_replicas = Some(1);
+    });
+    assert_eq!(scene.deleted(), [""; 0], "{id}");
+    scene.crash(1);
+    assert_eq!(
+        scene.deleted(),
+        ["pipeline-tea-1"],
+        "it is of no use as it is"
+    );
+}
+
 #[test]
 fn nobody_else_is_taken_down_while_one_is_down() {
     let mut scene = stale();

@@ -185,6 +185,19 @@ impl Scene {
             .collect();
     }
 
+    /// Changes the live Deployment.
+    pub(super) fn live_deployment(&mut self, change: impl FnOnce(&mut Deployment)) -> ObjectId {
+        let id = ObjectId {
+            kind: Kind::Deployment,
+            name: self.wanted.names.duke(),
+        };
+        let Some(Object::Deployment(live)) = self.seen.live.get_mut(&id) else {
+            panic!("there is no Deployment");
+        };
+        change(Arc::make_mut(live));
+        id
+    }
+
     /// The data pod of an ordinal.
     pub(super) fn pod(&mut self, ordinal: u16) -> &mut DataPod {
         self.seen
