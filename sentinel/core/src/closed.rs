@@ -45,7 +45,7 @@ use crate::{
     outbox::Outbox,
     output::Output,
     secret::Secrets,
-    switchover::Cause,
+    switchover::{Cause, Cut, POLL},
     time::{Time, millis},
 };
 
@@ -84,6 +84,8 @@ pub(crate) struct Closed {
     /// Why there is one, or was the last.
     pub(crate) cause: Cause,
     pub(crate) candidacy: Candidacy,
+    /// Clients of the master before, while they are not cut off yet.
+    pub(crate) cut: Option<Cut<SocketAddr>>,
     /// Generation and epoch of the master this Duke made last.
     pub(crate) made: Option<(u64, u64)>,
     /// When the master last changed, as this Duke knows it.
@@ -147,6 +149,7 @@ impl Closed {
             failover: Failover::Idle,
             cause: Cause::Outage,
             candidacy: Candidacy::default(),
+            cut: None,
             made: None,
             switched: now,
             switch_saved: 0,
@@ -264,7 +267,12 @@ impl Closed {
                 hello.into_iter().chain(opinion).chain(recovery).min(),
             ]
         });
-        let own = [self.candidacy_deadline(), self.failover_deadline()];
+        let own = [
+            self.candidacy_deadline(),
+            self.failover_deadline(),
+            self.handover_expiry(),
+            self.cut.map(|cut| cut.until),
+        ];
         nodes.chain(peers).chain(own).flatten().min()
     }
 
@@ -421,7 +429,12 @@ impl Closed {
                 self.outbox.hold(output);
             }
             // What a node says of itself must be asked behind the orders that change it.
-            Purpose::Greeting | Purpose::Info => self.outbox.free(output),
+            // A switchover goes by a vote that is durable, and writes stand still meanwhile.
+            Purpose::Greeting
+            | Purpose::Info
+            | Purpose::Part
+            | Purpose::Holding(_)
+            | Purpose::Demotion(_) => self.outbox.free(output),
             Purpose::Identity
             | Purpose::Login
             | Purpose::Opinion(_)
@@ -557,6 +570,12 @@ impl Closed {
     fn look(&mut self) {
         let master = self.durable.master;
         let busy = !matches!(self.failover, Failover::Idle);
+        // A master holds its clients' writes until the chosen node says that it has everything.
+        let chosen = if let Failover::HandingOver { target, .. } = self.failover {
+            Some(target)
+        } else {
+            None
+        };
         let due: Vec<(SocketAddr, Duration)> = self
             .nodes
             .values()
@@ -570,7 +589,14 @@ impl Closed {
                             node.replicates(master)
                         }
                     });
-                (node.address, if settled { INFO_PERIOD } else { INFO_QUICK })
+                let period = if chosen == Some(node.address) {
+                    POLL
+                } else if settled {
+                    INFO_PERIOD
+                } else {
+                    INFO_QUICK
+                };
+                (node.address, period)
             })
             .collect();
         for (address, period) in due {
@@ -621,6 +647,14 @@ impl Closed {
             }
             stood = wire.lost(now, RECONNECT, pause);
         }
+        if let Owner::Peer(id) = &owner
+            && *id == self.durable.leader
+            && self.waits_for_another()
+            && let Some(master) = self.durable.master.and_then(|at| self.nodes.get_mut(&at))
+        {
+            // It may have left the master half way.
+            master.next_info = now;
+        }
         if let Owner::Node(address) = owner {
             self.doubt(address);
             if let Some(node) = self.nodes.get_mut(&address) {
@@ -644,7 +678,7 @@ impl Closed {
             return;
         }
         match (&owner, purpose) {
-            (_, Purpose::Greeting | Purpose::Nothing) => {
+            (_, Purpose::Greeting | Purpose::Nothing | Purpose::Part) => {
                 if let Frame::Error(text) = reply {
                     let text = String::from_utf8_lossy(text);
                     tracing::warn!(?owner, %text, "a peer refused a command");
@@ -653,6 +687,8 @@ impl Closed {
             (_, Purpose::Login) => self.logged_in(&owner, link, reply),
             (_, Purpose::Ping) => self.ponged(&owner, reply),
             (Owner::Node(address), Purpose::Info) => self.informed(*address, reply),
+            (Owner::Node(_), Purpose::Holding(epoch)) => self.hold_answered(epoch, reply),
+            (Owner::Node(_), Purpose::Demotion(epoch)) => self.demotion_answered(epoch, reply),
             (Owner::Node(address), Purpose::Promotion(epoch)) => {
                 self.promoted(*address, epoch, reply);
             }
@@ -661,7 +697,14 @@ impl Closed {
             (Owner::Peer(id), Purpose::Identity) => self.identified(&id.clone(), link, reply),
             (Owner::Peer(id), Purpose::Recovery) => self.recollection(&id.clone(), reply),
             (Owner::Node(_), Purpose::Identity | Purpose::Opinion(_) | Purpose::Recovery)
-            | (Owner::Peer(_), Purpose::Info | Purpose::Promotion(_) | Purpose::Pointing) => {
+            | (
+                Owner::Peer(_),
+                Purpose::Info
+                | Purpose::Holding(_)
+                | Purpose::Demotion(_)
+                | Purpose::Promotion(_)
+                | Purpose::Pointing,
+            ) => {
                 unreachable!("nobody is asked what only the other kind can answer")
             }
         }

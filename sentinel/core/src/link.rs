@@ -38,6 +38,12 @@ pub(crate) enum Purpose {
     Ping,
     /// INFO.
     Info,
+    /// Part of an order that need not wait for the disk; its answer tells nothing.
+    Part,
+    /// That the master holds its clients' writes, for a switchover in this epoch.
+    Holding(u64),
+    /// The EXEC that has the old master follow nowhere, in this epoch.
+    Demotion(u64),
     /// The EXEC of a promotion, in this epoch.
     Promotion(u64),
     /// The EXEC that points a node at the master.

@@ -14,6 +14,8 @@ pub enum Mutant {
     BelieveAbsurdEpochs,
     /// Whoever asks is voted for, member or not.
     CountStrangers,
+    /// The old master makes way although its clients' writes may not be held any more.
+    DemoteLate,
     /// Who stands for election goes on when the master is back.
     GoOnWithoutReason,
     /// A hello of an older generation is believed.
@@ -24,6 +26,8 @@ pub enum Mutant {
     IgnoreLineage,
     /// A refused login is taken for an accepted one.
     IgnoreRefusals,
+    /// A master that made way for nothing does not get its role back.
+    KeepRole,
     /// Who leads counts its own vote before that is on disk.
     LeadBeforeOwnVote,
     /// One vote makes a leader.
@@ -34,6 +38,8 @@ pub enum Mutant {
     NameEarly,
     /// A living master is replaced without waiting for its last writes.
     PromoteAtOnce,
+    /// A replica is promoted before the old master made way.
+    PromoteFirst,
     /// A node is promoted although it is in its first copy, empty or of another history, once the master has been
     /// away for long.
     PromoteHalfSynced,

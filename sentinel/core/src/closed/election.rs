@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     closed::{Closed, failover::Failover, member::Peer},
     mutation::Mutant,
-    switchover::Cause,
+    switchover::{Cause, Why},
     time::Time,
 };
 
@@ -158,6 +158,7 @@ impl Closed {
             .after(jitter);
         self.candidacy
             .not_before
+            .filter(|_| !self.is_deserted())
             .map_or(turn, |earliest| earliest.max(turn))
     }
 
@@ -262,6 +263,20 @@ impl Closed {
         }
     }
 
+    /// Gives up what has changed nothing yet.
+    pub(crate) fn yield_to_another(&mut self) {
+        match &self.failover {
+            Failover::Candidate { .. } | Failover::Selecting { .. } => {
+                self.publish_master("-failover-abort-not-elected", "");
+                self.retry_later();
+            }
+            Failover::HandingOver { plan, .. } if !plan.has_demoted() => {
+                self.abandon_handover(Why::Lapse);
+            }
+            Failover::Idle | Failover::HandingOver { .. } | Failover::Promoting { .. } => {}
+        }
+    }
+
     /// Gives or refuses the vote in `epoch` that `candidate` asks for; answers whom this Duke voted
     /// for last, and when.
     pub(crate) fn vote(&mut self, epoch: u64, candidate: &str) -> (String, u64) {
@@ -269,8 +284,13 @@ impl Closed {
         let able = self.durable.memory && self.is_writing();
         let memory = able || self.mutated(Mutant::VoteWithoutMemory);
         let reasonable = self.is_reasonable(epoch);
-        // Whoever is about to promote refuses: two promotions at a time are never better than one.
-        let free = matches!(self.failover, Failover::Idle | Failover::Candidate { .. });
+        // Whoever has had the master make way, or is about to promote, refuses: two promotions at a time are never
+        // better than one.
+        let free = match &self.failover {
+            Failover::Idle | Failover::Candidate { .. } => true,
+            Failover::HandingOver { plan, .. } => !plan.has_demoted(),
+            Failover::Selecting { .. } | Failover::Promoting { .. } => false,
+        };
         let unused = epoch > self.durable.leader_epoch || self.mutated(Mutant::VoteTwice);
         let later = unused && epoch >= self.durable.current_epoch;
         if memory && member && reasonable && free && later {
@@ -282,8 +302,10 @@ impl Closed {
             candidate.clone_into(&mut self.durable.leader);
             self.publish("+vote-for-leader", &format!("{candidate} {epoch}"));
             self.persist();
-            if matches!(self.failover, Failover::Candidate { .. }) {
-                self.failover = Failover::Idle;
+            match self.failover {
+                Failover::Candidate { .. } => self.failover = Failover::Idle,
+                Failover::HandingOver { .. } => self.yield_to_another(),
+                Failover::Idle | Failover::Selecting { .. } | Failover::Promoting { .. } => {}
             }
             let jitter = Duration::from_millis(self.random_below(200));
             let wait = patience(VOTER_PATIENCE, self.candidacy.given);

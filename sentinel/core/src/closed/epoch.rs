@@ -7,7 +7,6 @@
 use crate::{
     closed::{
         Closed,
-        failover::Failover,
         member::{Hello, Recollection},
     },
     mutation::Mutant,
@@ -59,13 +58,7 @@ impl Closed {
             self.publish("+new-epoch", &epoch.to_string());
             self.persist();
             // Somebody else has been elected since, or is about to be.
-            if matches!(
-                self.failover,
-                Failover::Candidate { .. } | Failover::Selecting { .. }
-            ) {
-                self.publish_master("-failover-abort-not-elected", "");
-                self.retry_later();
-            }
+            self.yield_to_another();
         }
         true
     }

@@ -3,11 +3,14 @@
 //! ```text
 //!            agreed down, own turn          majority
 //!   Idle ───────────────────────▶ Candidate ────────▶ Selecting ──────▶ Promoting ─────▶ Idle
-//!    ▲ ▲   SENTINEL FAILOVER          │ no majority       │ nobody fit      │ no answer     (master switched;
-//!    │ └──────────────────────────────┘                   │                 │                `steering` does the rest)
-//!    └────────────────────────────────────────────────────┴─────────────────┘
+//!    ▲ ▲   SENTINEL FAILOVER          │ no majority       │ │ nobody fit    │ ▲ │ no answer (master switched;
+//!    │ └──────────────────────────────┘                   │ │               │ │ │           `steering` does the rest)
+//!    └────────────────────────────────────────────────────┴─│───────────────┘ │ │
+//!    ▲                      ordered, and the master is alive └▶ HandingOver ───┘ │ the old master gets its role back
+//!    └──────────────────────────────────────────────────────────────┴───────────┘
 //! ```
 
+mod handover;
 mod selection;
 mod steering;
 
@@ -24,8 +27,12 @@ use crate::{
     },
     input::LinkError,
     link::{Purpose, is_carried_out},
+    mutation::Mutant,
     output::Output,
-    switchover::Cause,
+    switchover::{
+        Cause, Cut, Old, Switchover,
+        transaction::{self, Besides, NO_ONE},
+    },
     time::Time,
 };
 
@@ -33,6 +40,8 @@ use crate::{
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
 /// How long a node may take to become master.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
+/// The same while a living master waits for it without its role.
+const HANDOVER_PATIENCE: Duration = Duration::from_millis(500);
 /// A node that did not become master when it was told to is not told again for this long.
 const UNFIT: Duration = Duration::from_secs(5);
 
@@ -49,12 +58,20 @@ pub(crate) enum Failover {
         asked: BTreeSet<SocketAddr>,
         until: Time,
     },
+    /// The master lives, and is moved to the target as somebody ordered.
+    HandingOver {
+        epoch: u64,
+        target: SocketAddr,
+        plan: Switchover,
+    },
     /// A node was told to become master.
     Promoting {
         epoch: u64,
         target: SocketAddr,
         obeyed: bool,
         until: Time,
+        /// The old master that made way, and gets its role back if this comes to nothing.
+        old: Option<Old<SocketAddr>>,
     },
 }
 
@@ -65,6 +82,7 @@ impl Failover {
             Self::Idle => "none",
             Self::Candidate { .. } => "wait_start",
             Self::Selecting { .. } => "select_slave",
+            Self::HandingOver { plan, .. } => plan.word(),
             Self::Promoting { obeyed: false, .. } => "send_slaveof_noone",
             Self::Promoting { obeyed: true, .. } => "wait_promotion",
         }
@@ -82,6 +100,7 @@ impl Closed {
             Failover::Candidate { until, .. }
             | Failover::Selecting { until, .. }
             | Failover::Promoting { until, .. } => Some(*until),
+            Failover::HandingOver { plan, .. } => Some(plan.deadline()),
         }
     }
 
@@ -103,6 +122,7 @@ impl Closed {
                 self.select(*epoch);
             }
         }
+        self.go_on_handing_over();
         if let Failover::Promoting { target, until, .. } = self.failover
             && self.now >= until
         {
@@ -112,13 +132,18 @@ impl Closed {
 
     /// Elected: every node is asked how much it has.
     pub(crate) fn begin_selection(&mut self, epoch: u64) {
+        // Where a living master is to be moved it is waited for, too: its connection may just have been cut, with
+        // those of all clients.
+        let moved = self.durable.master.filter(|_| self.cause != Cause::Outage);
         let known: BTreeSet<SocketAddr> = self
             .nodes
             .values()
             .filter(|node| {
-                node.wire.reached().is_some() && node.down.is_none_or(|_| node.restarted)
+                let returned = node.restarted || node.demoted.is_some();
+                node.wire.reached().is_some() && (node.down.is_none() || returned)
             })
             .map(|node| node.address)
+            .chain(moved)
             .collect();
         self.publish_master("+failover-state-select-slave", "");
         // Whoever is down is not waited for, but if it comes back meanwhile, it is not chosen by what
@@ -150,25 +175,62 @@ impl Closed {
             return self.retry_later();
         };
         self.publish_node("+selected-slave", target);
-        self.publish_node("+failover-state-send-slaveof-noone", target);
-        for words in [
-            &["MULTI"][..],
-            &["REPLICAOF", "NO", "ONE"],
-            &["CLIENT", "KILL", "TYPE", "normal"],
-            &["CLIENT", "KILL", "TYPE", "pubsub"],
-        ] {
-            self.ask_node(target, Purpose::Nothing, words);
+        let at_once = self.mutated(Mutant::PromoteAtOnce);
+        if self.cause == Cause::Outage || self.agreed_down || at_once {
+            self.promote(epoch, target, None);
+        } else {
+            self.hand_over(epoch, target);
         }
-        self.ask_node(target, Purpose::Promotion(epoch), &["EXEC"]);
-        self.doubt(target);
+    }
+
+    /// Tells a node to become master; `old` made way for it.
+    fn promote(&mut self, epoch: u64, target: SocketAddr, old: Option<Old<SocketAddr>>) {
+        self.publish_node("+failover-state-send-slaveof-noone", target);
+        let cut = Besides {
+            cut: true,
+            ..Besides::default()
+        };
+        self.await_promotion(epoch, target, cut, old);
+    }
+
+    fn await_promotion(
+        &mut self,
+        epoch: u64,
+        target: SocketAddr,
+        besides: Besides,
+        old: Option<Old<SocketAddr>>,
+    ) {
+        self.give_role(target, NO_ONE, besides, Purpose::Promotion(epoch));
         self.inform(target, SELECTION_PATIENCE);
-        let until = self.now.after(PROMOTION_PATIENCE);
+        let patience = old.map_or(PROMOTION_PATIENCE, |_| HANDOVER_PATIENCE);
         self.failover = Failover::Promoting {
             epoch,
             target,
             obeyed: false,
-            until,
+            until: self.now.after(patience),
+            old,
         };
+    }
+
+    /// Gives a node another role, in one transaction; what it said before counts no more.
+    fn give_role(
+        &mut self,
+        address: SocketAddr,
+        role: [&str; 2],
+        besides: Besides,
+        purpose: Purpose,
+    ) {
+        let waits = !matches!(purpose, Purpose::Demotion(_));
+        let part = if waits {
+            Purpose::Nothing
+        } else {
+            Purpose::Part
+        };
+        for words in transaction::commands("REPLICAOF", role, besides) {
+            self.ask_node(address, part, &words);
+        }
+        self.ask_node(address, purpose, &["EXEC"]);
+        self.doubt(address);
     }
 
     /// The promotion's transaction was answered.
@@ -199,6 +261,7 @@ impl Closed {
             epoch,
             target,
             obeyed: true,
+            old,
             ..
         } = self.failover
         else {
@@ -214,6 +277,7 @@ impl Closed {
                 .get(&address)
                 .map(|node| node.info.run_id.clone());
             self.switch(address, &process.unwrap_or_default());
+            self.cut = old.map(|old| Cut::new(self.now, old));
             self.publish_master("+failover-end", "");
         }
     }
@@ -227,17 +291,33 @@ impl Closed {
         {
             self.abort_promotion(address);
         }
+        self.handover_lost(address);
         self.selection_informed(address);
     }
 
     fn abort_promotion(&mut self, target: SocketAddr) {
+        let (epoch, old) = match self.failover {
+            Failover::Promoting { epoch, old, .. } => (epoch, old),
+            Failover::Idle
+            | Failover::Candidate { .. }
+            | Failover::Selecting { .. }
+            | Failover::HandingOver { .. } => return,
+        };
         self.publish_node("-failover-abort-slave-timeout", target);
+        self.spare(target);
+        match old.filter(|_| !self.mutated(Mutant::KeepRole)) {
+            Some(old) => self.give_back(epoch, old),
+            None => self.retry_soon(),
+        }
+        self.withdraw(target);
+    }
+
+    /// Leaves a node alone that did not become master when it was to.
+    fn spare(&mut self, target: SocketAddr) {
         let until = self.now.after(UNFIT);
         if let Some(node) = self.nodes.get_mut(&target) {
             node.unfit_until = Some(until);
         }
-        self.retry_soon();
-        self.withdraw(target);
     }
 
     /// An order that is still waiting for the disk must not leave once it is no longer meant: its
@@ -257,11 +337,14 @@ impl Closed {
             Failover::Promoting { target, obeyed, .. } if target != address || !obeyed => {
                 Some(target)
             }
+            Failover::HandingOver { ref plan, .. } if plan.has_demoted() => self.durable.master,
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::Selecting { .. }
+            | Failover::HandingOver { .. }
             | Failover::Promoting { .. } => None,
         };
+        self.release();
         self.failover = Failover::Idle;
         let mut told: BTreeSet<SocketAddr> = target.into_iter().collect();
         if self.durable.master != Some(address) {
@@ -297,6 +380,7 @@ impl Closed {
         self.switched = self.now;
         self.candidacy = crate::closed::election::Candidacy::default();
         self.agreed_down = false;
+        self.cut = None;
         self.formers.remove(&address);
         if let Some(old) = old.filter(|old| *old != address) {
             self.formers.insert(old);
@@ -308,9 +392,11 @@ impl Closed {
         let now = self.now;
         for node in self.nodes.values_mut() {
             node.restarted = false;
+            node.demoted = None;
             node.stray = None;
             node.apart = false;
-            node.unfit_until = None;
+            // Who failed to take the present master's place is not tried again at once.
+            node.unfit_until = node.unfit_until.filter(|_| old == Some(address));
             node.next_info = now;
             if node.address == address {
                 node.down = None;

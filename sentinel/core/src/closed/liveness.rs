@@ -22,6 +22,9 @@ const OPINION_PERIOD: Duration = Duration::from_millis(100);
 /// times its ask-period.
 const OPINION_LIFE: Duration = Duration::from_secs(1);
 
+/// How long a master that made way is waited for: its leader promotes another node or gives it its role back.
+const HANDOVER: Duration = Duration::from_secs(1);
+
 /// How long a master that restarted is doubted although the others find it well. They notice a restart
 /// within a second, if they are in touch with it.
 const DOUBT: Duration = Duration::from_secs(5);
@@ -72,8 +75,11 @@ impl Closed {
         let mut fell = Vec::new();
         let mut rose = Vec::new();
         let master = self.durable.master;
+        let deserted = self.is_deserted();
         for node in self.nodes.values_mut() {
-            let lost = master == Some(node.address) && node.restarted;
+            let left = |since: Time| deserted || now.since(since) >= HANDOVER;
+            let lost =
+                master == Some(node.address) && (node.restarted || node.demoted.is_some_and(left));
             // It is back once it has said what it is: it may be another process than the one before.
             let back = node.informed.is_some() || master != Some(node.address);
             match (silent(node.wire.silent_since()) || lost, node.down) {
@@ -121,6 +127,22 @@ impl Closed {
         for (name, id) in peers_changed {
             self.publish_peer(name, &id);
         }
+    }
+
+    /// Whether the master made way for a Duke that cannot be reached any more: nobody waits for its next step.
+    pub(crate) fn is_deserted(&self) -> bool {
+        let master = self.durable.master.and_then(|at| self.nodes.get(&at));
+        let made_way = master.is_some_and(|node| node.demoted.is_some());
+        let leader = self.peers.get(&self.durable.leader);
+        let gone = leader.is_none_or(|peer| peer.wire.up().is_none());
+        made_way && gone && self.waits_for_another()
+    }
+
+    /// When a master that made way is waited for no longer.
+    pub(crate) fn handover_expiry(&self) -> Option<Time> {
+        let node = self.nodes.get(&self.durable.master?)?;
+        let expiry = node.demoted?.after(HANDOVER);
+        node.down.is_none().then_some(expiry)
     }
 
     /// Whether this Duke finds the master down.
@@ -310,6 +332,7 @@ impl Closed {
             &known.run_id
         };
         let other_process = !before.is_empty() && *before != node.info.run_id;
+        let same_process = !before.is_empty() && !other_process;
         node.informed = Some(now);
         node.pointing = false;
         let changed = known.role.word() != node.info.role.word();
@@ -331,10 +354,10 @@ impl Closed {
             return;
         };
         let is_slave = matches!(node.info.role, Role::Replica { .. });
-        let restarted = master == Some(address) && (other_process || is_slave) && !node.restarted;
-        if restarted {
-            node.restarted = true;
-        }
+        let makes_way = node.makes_way(now, same_process && master == Some(address));
+        let anew = other_process || (is_slave && !makes_way);
+        let restarted = master == Some(address) && anew && !node.restarted;
+        node.restarted |= restarted;
         // Servers start as replicas of nothing: one that restarted and takes writes was made master again by a
         // leader this Duke has not heard of yet, and what it has now is what goes on.
         if master == Some(address) && node.is_master() {

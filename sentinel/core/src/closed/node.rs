@@ -45,6 +45,9 @@ pub(crate) struct Node {
     pub(crate) down: Option<Time>,
     /// It restarted while it was master: whatever it has now is not what it had.
     pub(crate) restarted: bool,
+    /// Since when it follows nothing although it is the master, and the same process as before: a leader had it make
+    /// way.
+    pub(crate) demoted: Option<Time>,
     /// What this Duke saw of its data set.
     pub(crate) holding: Holding,
     /// It was seen apart from the present master since that became master: if it has been in touch with the master it
@@ -69,6 +72,7 @@ impl Node {
             role_since: now,
             down: None,
             restarted: false,
+            demoted: None,
             holding: Holding::Unseen,
             apart: false,
             stray: None,
@@ -101,6 +105,15 @@ impl Node {
         } else {
             self.info.link_down_seconds
         }
+    }
+
+    /// Notes whether it makes way for another master: nobody but a leader has the very process of the master follow
+    /// nothing. It has all it had.
+    pub(crate) fn makes_way(&mut self, now: Time, is_same_master: bool) -> bool {
+        let makes_way = is_same_master && self.info.role.is_blank();
+        let since = self.demoted.unwrap_or(now);
+        self.demoted = (makes_way && !self.restarted).then_some(since);
+        makes_way
     }
 
     /// Whether it is in touch with `master`.

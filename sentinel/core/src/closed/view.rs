@@ -27,7 +27,7 @@ pub struct View<'a> {
     pub master_down: bool,
     /// The epoch in which it was elected and is replacing the master.
     pub leads: Option<u64>,
-    /// The node it told to become master, until that is confirmed or given up.
+    /// The node it chose to become master, until that is confirmed or given up.
     pub target: Option<SocketAddr>,
     /// Whether it finds nobody fit to take the place of a master that is down.
     pub nobody_fit: bool,
@@ -40,7 +40,8 @@ impl Closed {
         let (leads, target) = match &self.failover {
             Failover::Idle | Failover::Candidate { .. } => (None, None),
             Failover::Selecting { epoch, .. } => (Some(*epoch), None),
-            Failover::Promoting { epoch, target, .. } => (Some(*epoch), Some(*target)),
+            Failover::HandingOver { epoch, target, .. }
+            | Failover::Promoting { epoch, target, .. } => (Some(*epoch), Some(*target)),
         };
         View {
             id: &durable.id,

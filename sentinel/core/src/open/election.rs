@@ -235,10 +235,7 @@ impl Open {
         // Whoever is about to promote refuses: two promotions at a time are never better than one.
         let free = !matches!(
             master.failover,
-            Failover::Selecting { .. }
-                | Failover::HandingOver { .. }
-                | Failover::Resting { .. }
-                | Failover::Promoting { .. }
+            Failover::Selecting { .. } | Failover::HandingOver { .. } | Failover::Promoting { .. }
         );
         // Stock refuses whatever is behind its newest epoch, even that of another master: of many that
         // fail at once only one is replaced at a time. What counts is what was voted on this one.

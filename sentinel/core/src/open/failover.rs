@@ -3,13 +3,11 @@
 //! ```text
 //!            agreed down, own turn          majority
 //!   Idle ───────────────────────▶ Candidate ────────▶ Selecting ──────▶ Promoting ──────▶ Following ──▶ Idle
-//!    ▲ ▲   SENTINEL FAILOVER ──────────│──────────────▶ │  │ nobody fit       │ no answer    (master switched,
-//!    │ └────────────────────────────── no majority      │  │                  │               replicas follow)
-//!    └──────────────────────────────────────────────────┴──┴──────────────────┘
-//!                                                       │                  ▲ it has everything
-//!                        ordered, and the master is alive └▶ HandingOver ────┘
-//!                                                         again ▲    │ it has not, in time
-//!                                                               └ Resting
+//!    ▲ ▲   SENTINEL FAILOVER ──────────│──────────────▶ │  │ nobody fit    │ ▲ │ no answer  (master switched,
+//!    │ └────────────────────────────── no majority      │  │               │ │ │             replicas follow)
+//!    └──────────────────────────────────────────────────┴──│───────────────┘ │ │
+//!    ▲                   ordered, and the master is alive  └▶ HandingOver ────┘ │ the old master gets its role back
+//!    └────────────────────────────────────────────────────────────┴───────────┘
 //! ```
 
 mod following;
@@ -22,12 +20,18 @@ mod switch;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Open, election::LAPSE, event::Level, master::Master, server::Reconf};
-use crate::{mutation::Mutant, switchover::Cause, time::Time};
+use crate::{
+    mutation::Mutant,
+    switchover::{Cause, Old, Switchover},
+    time::Time,
+};
 
 /// How long servers may take to say how much they have.
 const SELECTION_PATIENCE: Duration = Duration::from_millis(200);
 /// How long a server may take to become master before another one is told to.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(3);
+/// The same while a living master waits for it without its role.
+const HANDOVER_PATIENCE: Duration = Duration::from_millis(500);
 /// A server that did not become master when it was told to is not told again for this long.
 const UNFIT: Duration = Duration::from_secs(5);
 
@@ -57,19 +61,11 @@ pub(crate) enum Failover {
         asked: BTreeSet<u64>,
         until: Time,
     },
-    /// The master takes no writes, and this replica gets all there are. Tried anew before `limit`.
+    /// The master lives, and is moved to the target as somebody ordered.
     HandingOver {
         epoch: u64,
         target: u64,
-        until: Time,
-        limit: Time,
-    },
-    /// The replica had not everything in time: the master takes writes for a while before it hands over
-    /// again.
-    Resting {
-        epoch: u64,
-        until: Time,
-        limit: Time,
+        plan: Switchover,
     },
     /// A server, this process of it, was told to become master.
     Promoting {
@@ -78,6 +74,8 @@ pub(crate) enum Failover {
         run_id: String,
         word: Word,
         until: Time,
+        /// The old master that made way, and gets its role back if this comes to nothing.
+        old: Option<Old<u64>>,
     },
     /// The master changed; its replicas are told.
     Following { until: Time },
@@ -89,11 +87,12 @@ impl Failover {
         match self {
             Self::Idle => "none",
             Self::Candidate { .. } => "wait_start",
-            Self::Selecting { .. } | Self::Resting { .. } => "select_slave",
+            Self::Selecting { .. } => "select_slave",
+            Self::HandingOver { plan, .. } => plan.word(),
             Self::Promoting {
                 word: Word::Given, ..
             } => "wait_promotion",
-            Self::HandingOver { .. } | Self::Promoting { .. } => "send_slaveof_noone",
+            Self::Promoting { .. } => "send_slaveof_noone",
             Self::Following { .. } => "reconf_slaves",
         }
     }
@@ -110,7 +109,6 @@ impl Failover {
             Self::Idle
             | Self::Candidate { .. }
             | Self::Selecting { .. }
-            | Self::Resting { .. }
             | Self::Following { .. } => None,
         }
     }
@@ -121,7 +119,6 @@ impl Failover {
             Self::Candidate { epoch, .. }
             | Self::Selecting { epoch, .. }
             | Self::HandingOver { epoch, .. }
-            | Self::Resting { epoch, .. }
             | Self::Promoting { epoch, .. } => Some(*epoch),
             Self::Idle | Self::Following { .. } => None,
         }
@@ -134,7 +131,6 @@ impl Failover {
             Self::Idle
             | Self::Selecting { .. }
             | Self::HandingOver { .. }
-            | Self::Resting { .. }
             | Self::Promoting { .. }
             | Self::Following { .. } => None,
         }
@@ -147,9 +143,8 @@ impl Open {
             Failover::Idle => None,
             Failover::Candidate { until, .. }
             | Failover::Selecting { until, .. }
-            | Failover::HandingOver { until, .. }
-            | Failover::Resting { until, .. }
             | Failover::Promoting { until, .. } => Some(*until),
+            Failover::HandingOver { plan, .. } => Some(plan.deadline()),
             Failover::Following { until } => {
                 let sent = master
                     .replicas
@@ -183,25 +178,13 @@ impl Open {
                 self.master_event(master, Level::Warning, "-failover-abort-not-elected");
                 self.retry_later(master);
             } else if durable && (asked.is_empty() || timed_out) {
-                self.select(master, epoch, None);
+                self.select(master, epoch);
             } else if timed_out {
                 self.ask_for_offsets(master, epoch, own);
             }
         }
-        if let Failover::Resting {
-            epoch,
-            until,
-            limit,
-        } = master.failover
-            && (self.now >= until || master.server.down.is_some())
-        {
-            self.select(master, epoch, Some(limit));
-        }
-        if let Failover::HandingOver { until, .. } = master.failover
-            && (self.now >= until || master.server.down.is_some())
-        {
-            self.pause_handover(master);
-        }
+        self.go_on_handing_over(master);
+        self.cut_off(master);
         if let Failover::Promoting { target, until, .. } = master.failover
             && self.now >= until
         {
@@ -253,30 +236,26 @@ impl Open {
         }
     }
 
-    /// Chooses a replica, and begins with it; until `limit` it may be tried to lose nothing.
-    fn select(&mut self, master: &mut Master, epoch: u64, limit: Option<Time>) {
+    /// Chooses a replica, and begins with it. A living master is asked to make way; the plain order goes on as in an
+    /// outage without one, the coordinated is called off.
+    fn select(&mut self, master: &mut Master, epoch: u64) {
         let Some(target) = self.candidate(master) else {
             self.master_event(master, Level::Warning, "-failover-abort-no-good-slave");
             return self.retry_later(master);
         };
         self.server_event(master, target, Level::Warning, "+selected-slave");
-        self.server_event(
-            master,
-            target,
-            Level::Notice,
-            "+failover-state-send-slaveof-noone",
-        );
-        let pause = Self::pause_span(master).filter(|_| !self.mutated(Mutant::PromoteAtOnce));
-        match pause {
-            Some(pause) => {
-                let limit = limit.unwrap_or_else(|| self.handover_limit(master));
-                self.hand_over(master, (epoch, target), pause, limit);
-            }
-            None if master.cause == Cause::Coordination => {
+        let own = &master.server;
+        let alive = own.command.up().is_some() && own.down.is_none() && !own.reports_slave;
+        let helps = alive && !self.mutated(Mutant::PromoteAtOnce);
+        match master.cause {
+            Cause::Coordination if !alive || !own.info.hands_over => {
                 self.master_event(master, Level::Warning, "-failover-abort-master-timeout");
                 self.retry_later(master);
             }
-            None => self.promote(master, epoch, target),
+            Cause::Order | Cause::Coordination if helps => self.hand_over(master, epoch, target),
+            Cause::Order | Cause::Coordination | Cause::Outage => {
+                self.promote(master, epoch, target, None);
+            }
         }
     }
 }

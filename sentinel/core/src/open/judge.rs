@@ -261,7 +261,6 @@ impl Open {
             self.find_replicas(master);
         }
         Self::selection_informed(master, id);
-        self.handover_seen(master);
         self.promotion_seen(master, id);
         self.reconf_seen(master, id);
     }

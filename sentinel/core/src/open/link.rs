@@ -19,6 +19,7 @@ use crate::{
     input::LinkError,
     link::{State, Wire},
     output::Output,
+    switchover::POLL,
     time::Time,
 };
 
@@ -29,8 +30,6 @@ const RECONNECT_SLOW: Duration = Duration::from_secs(1);
 const LONG_SILENCE: Duration = Duration::from_secs(10);
 /// Between two looks at a server while something changes.
 const INFO_QUICK: Duration = Duration::from_millis(100);
-/// The same while it is about to become master by itself.
-const INFO_HANDOVER: Duration = Duration::from_millis(10);
 /// The same while a replica is merely out of touch with its master. Sentinel: one second for both.
 pub(super) const INFO_UNSETTLED: Duration = Duration::from_secs(1);
 
@@ -174,7 +173,7 @@ impl Open {
         let becomes =
             matches!(master.failover, Failover::HandingOver { target, .. } if target == id);
         let period = if becomes {
-            INFO_HANDOVER
+            POLL
         } else if busy && (!is_master || master.failover.target() == Some(id)) {
             INFO_QUICK
         } else if settled {
@@ -434,6 +433,7 @@ impl Open {
         let own = [
             Self::election_deadline(master),
             self.failover_deadline(master),
+            master.cut.map(|cut| cut.until),
         ];
         servers.chain(sentinels).chain(own).flatten().min()
     }

@@ -5,7 +5,11 @@ pub(super) mod view;
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{command::directory::Entry, failover::Failover, peer::Witness, server::Server};
-use crate::{conf::MasterConf, switchover::Cause, time::Time};
+use crate::{
+    conf::MasterConf,
+    switchover::{Cause, Cut},
+    time::Time,
+};
 
 /// One group of servers under a master's name.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Master {
     pub(crate) failover: Failover,
     /// Why there is one, or was the last.
     pub(crate) cause: Cause,
+    /// Clients of the master before, while they are not cut off yet.
+    pub(crate) cut: Option<Cut<u64>>,
     pub(crate) candidacy: Candidacy,
     /// When its address last changed, and whether that was this Duke's doing.
     pub(crate) switched: Option<(Time, bool)>,
@@ -61,6 +67,7 @@ impl Master {
             odown: None,
             failover: Failover::Idle,
             cause: Cause::Outage,
+            cut: None,
             candidacy: Candidacy::default(),
             switched: None,
             switch_saved: 0,

@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     Order,
     /// The EXEC of a promotion in this epoch.
     Promotion(u64),
+    /// The EXEC that has the old master follow nowhere, in this epoch.
+    Demotion(u64),
     /// That the master takes no writes for a while, for a failover in this epoch.
     Pause(u64),
     /// Whether the peer finds this master down, and its vote, asked for in this epoch or not at all.
@@ -171,7 +173,12 @@ impl Server {
 
     /// What was ordered and not answered yet.
     pub(crate) fn orders(&self) -> BTreeSet<RequestId> {
-        self.unanswered(|purpose| matches!(purpose, Purpose::Order | Purpose::Promotion(_)))
+        self.unanswered(|purpose| {
+            matches!(
+                purpose,
+                Purpose::Order | Purpose::Demotion(_) | Purpose::Promotion(_)
+            )
+        })
     }
 
     /// Requests of a kind that were not answered yet.

@@ -10,6 +10,8 @@
 //! loading n1 | loaded n1    a node reads its data, or has read it
 //! snapshot n2               a node's disk keeps the name of its history, as a snapshot does
 //! withhold n1               a node gives its data to no new follower
+//! stall n2                  a node hears nothing more of its master's stream, and does not notice
+//! forbid n1 pause           Dukes may not hold a node's clients' writes; forbid n1 roles: nor give it another role
 //! priority n2 10            a node's priority
 //! lock n1 | unlock n1       a node's passwords change, or change back, and its connections break
 //! squat n1                  somebody else's server is at a node's address: empty, a master, open to all
@@ -90,6 +92,8 @@ fn command(world: &mut World, line: &str) {
         ["loaded", name] => world.loading(name, false),
         ["snapshot", name] => world.snapshot(name),
         ["withhold", name] => world.withhold(name),
+        ["stall", name] => world.stall(name),
+        ["forbid", name, what] => world.forbid(name, what),
         ["priority", name, priority] => world.rank(name, priority.parse().unwrap()),
         ["wipe", name] => world.wipe(name),
         ["lock", name] => world.lock(name, Door::Locked),

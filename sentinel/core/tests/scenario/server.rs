@@ -56,6 +56,14 @@ pub(crate) struct Server {
     pub(crate) door: Door,
     /// Connections that logged in.
     admitted: BTreeSet<Connection>,
+    /// It hears nothing more of its master's stream, and does not notice.
+    pub(crate) stalled: bool,
+    /// Dukes may not hold its clients' writes.
+    pub(crate) forbids_pause: bool,
+    /// Dukes may not give it another role.
+    pub(crate) forbids_roles: bool,
+    /// Until when it holds its clients' writes.
+    pub(crate) paused_until: u64,
     /// Commands between MULTI and EXEC.
     queued: BTreeMap<Connection, Vec<Vec<String>>>,
     /// What connections said while the process was frozen.
@@ -68,6 +76,21 @@ pub(crate) struct Effect {
     pub(crate) reply: Frame,
     /// Every other connection is closed.
     pub(crate) kills: bool,
+    /// Its replicas have to come anew.
+    pub(crate) changes: bool,
+    /// What the transcript tells of it.
+    pub(crate) tells: Option<&'static str>,
+}
+
+impl Effect {
+    fn of(reply: Frame) -> Self {
+        Self {
+            reply,
+            kills: false,
+            changes: false,
+            tells: None,
+        }
+    }
 }
 
 impl Server {
@@ -89,6 +112,10 @@ impl Server {
             backlog: false,
             door: Door::Ours,
             admitted: BTreeSet::new(),
+            stalled: false,
+            forbids_pause: false,
+            forbids_roles: false,
+            paused_until: 0,
             queued: BTreeMap::new(),
             waiting: Vec::new(),
         }
@@ -108,6 +135,8 @@ impl Server {
         self.queued.clear();
         self.admitted.clear();
         self.waiting.clear();
+        self.paused_until = 0;
+        self.stalled = false;
     }
 
     /// Takes writes from now on, in a history of its own that continues the one it had.
@@ -151,6 +180,7 @@ impl Server {
 
     /// Has what its master has.
     pub(crate) fn copy(&mut self, offset: u64, lineage: (String, String)) {
+        self.stalled = false;
         self.in_touch = true;
         self.synced = true;
         self.backlog = true;
@@ -158,70 +188,96 @@ impl Server {
         self.lineage = lineage;
     }
 
-    pub(crate) fn take(&mut self, from: Connection, words: &[String]) -> Effect {
+    pub(crate) fn take(&mut self, now: u64, from: Connection, words: &[String]) -> Effect {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if let ["AUTH", user, password] = words.as_slice() {
             let reply = self.log_in(from, user, password);
-            return Effect {
-                reply,
-                kills: false,
-            };
+            return Effect::of(reply);
         }
         if self.door != Door::Open && !self.admitted.contains(&from) {
             let reply = Frame::error("NOAUTH Authentication required.");
-            return Effect {
-                reply,
-                kills: false,
-            };
+            return Effect::of(reply);
         }
         if let Some(queue) = self.queued.get_mut(&from)
             && words != ["EXEC"]
         {
             queue.push(words.iter().map(|word| (*word).to_owned()).collect());
-            return Effect {
-                reply: Frame::simple("QUEUED"),
-                kills: false,
-            };
+            return Effect::of(Frame::simple("QUEUED"));
         }
-        let mut kills = false;
-        let reply = match words.as_slice() {
-            ["PING"] if self.loading => Frame::error("LOADING the dataset is in memory soon"),
-            ["PING"] => Frame::simple("PONG"),
-            ["INFO"] => Frame::bulk(self.info()),
+        match words.as_slice() {
+            ["PING"] if self.loading => {
+                Effect::of(Frame::error("LOADING the dataset is in memory soon"))
+            }
+            ["PING"] => Effect::of(Frame::simple("PONG")),
+            ["INFO"] => Effect::of(Frame::bulk(self.info())),
             ["MULTI"] => {
                 self.queued.insert(from, Vec::new());
-                Frame::ok()
+                Effect::of(Frame::ok())
             }
-            ["EXEC"] => {
-                let queue = self.queued.remove(&from).unwrap_or_default();
-                let mut replies = Vec::new();
-                for words in queue {
-                    let effect = self.take(from, &words);
-                    kills |= effect.kills;
-                    replies.push(effect.reply);
+            ["EXEC"] => self.execute(now, from),
+            ["REPLICAOF", ip, port] => self.replicate(ip, port),
+            ["CLIENT", "KILL", ..] => Effect {
+                kills: true,
+                ..Effect::of(Frame::Integer(0))
+            },
+            ["CLIENT", "PAUSE" | "UNPAUSE", ..] if self.forbids_pause => Effect::of(Frame::error(
+                "NOPERM User duke has no permissions to run the 'client|pause' command",
+            )),
+            ["CLIENT", "PAUSE", millis, "WRITE"] => {
+                self.paused_until = now + millis.parse::<u64>().unwrap();
+                Effect {
+                    tells: Some("holds its clients' writes"),
+                    ..Effect::of(Frame::ok())
                 }
-                Frame::Array(replies)
             }
-            ["REPLICAOF", "NO", "ONE"] => {
-                self.lead();
-                Frame::ok()
-            }
-            ["REPLICAOF", ip, port] => {
-                let master: SocketAddr = format!("{ip}:{port}").parse().unwrap();
-                // As the server: the same master again changes nothing.
-                if self.follows != Some(master) {
-                    self.follow(master);
+            ["CLIENT", "UNPAUSE"] => {
+                self.paused_until = 0;
+                Effect {
+                    tells: Some("holds no writes any more"),
+                    ..Effect::of(Frame::ok())
                 }
-                Frame::ok()
             }
-            ["CLIENT", "KILL", ..] => {
-                kills = true;
-                Frame::Integer(0)
-            }
-            ["CLIENT", ..] => Frame::ok(),
+            ["CLIENT", ..] => Effect::of(Frame::ok()),
             other => panic!("a Duke sent {other:?} to a data node"),
-        };
-        Effect { reply, kills }
+        }
+    }
+
+    fn execute(&mut self, now: u64, from: Connection) -> Effect {
+        let queue = self.queued.remove(&from).unwrap_or_default();
+        if self.forbids_roles {
+            return Effect::of(Frame::error(
+                "EXECABORT Transaction discarded because of previous errors.",
+            ));
+        }
+        let mut whole = Effect::of(Frame::Null);
+        let mut replies = Vec::new();
+        for words in queue {
+            let effect = self.take(now, from, &words);
+            whole.kills |= effect.kills;
+            whole.changes |= effect.changes;
+            whole.tells = whole.tells.or(effect.tells);
+            replies.push(effect.reply);
+        }
+        whole.reply = Frame::Array(replies);
+        whole
+    }
+
+    fn replicate(&mut self, ip: &str, port: &str) -> Effect {
+        let before = self.follows;
+        let master = (ip != "NO").then(|| format!("{ip}:{port}").parse::<SocketAddr>().unwrap());
+        match master {
+            None => self.lead(),
+            // As the server: the same master again changes nothing.
+            Some(master) if self.follows == Some(master) => {}
+            Some(master) => self.follow(master),
+        }
+        let nowhere = Some(NOWHERE.parse().unwrap());
+        Effect {
+            changes: before != self.follows,
+            tells: (before.is_none() && self.follows == nowhere)
+                .then_some("makes way: it follows nothing"),
+            ..Effect::of(Frame::ok())
+        }
     }
 
     fn info(&self) -> String {
@@ -230,7 +286,8 @@ impl Server {
         let host = self.address.to_string();
         let host: String = host.chars().filter(char::is_ascii_digit).collect();
         let mut text = format!(
-            "run_id:{host:0>32}{:08x}\r\nloading:{loading}\r\nmaster_replid:{now}\r\nmaster_replid2:{before}\r\n",
+            "run_id:{host:0>32}{:08x}\r\nloading:{loading}\r\nmaster_failover_state:no-failover\r\n\
+             master_replid:{now}\r\nmaster_replid2:{before}\r\n",
             self.life
         );
         let offset = self.offset;

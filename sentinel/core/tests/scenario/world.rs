@@ -308,6 +308,23 @@ impl World {
         self.nodes.get_mut(&address).unwrap().withholds = true;
     }
 
+    /// A node hears nothing more of its master's stream, for as long as it is the same connection.
+    pub(crate) fn stall(&mut self, name: &str) {
+        let address = Self::node(name);
+        self.nodes.get_mut(&address).unwrap().stalled = true;
+    }
+
+    /// A node's users have no right to something Dukes do.
+    pub(crate) fn forbid(&mut self, name: &str, what: &str) {
+        let address = Self::node(name);
+        let server = self.nodes.get_mut(&address).unwrap();
+        match what {
+            "pause" => server.forbids_pause = true,
+            "roles" => server.forbids_roles = true,
+            other => panic!("nobody forbids {other}"),
+        }
+    }
+
     /// A node whose data set on disk says which history it is from.
     pub(crate) fn snapshot(&mut self, name: &str) {
         let address = Self::node(name);
@@ -382,13 +399,14 @@ impl World {
         let address = Self::node(name);
         let server = self.nodes.get_mut(&address).unwrap();
         assert!(
-            server.alive && server.follows.is_none(),
+            server.alive && server.follows.is_none() && server.paused_until <= self.now,
             "{name} takes no writes"
         );
         server.offset += bytes;
         let offset = server.offset;
         for replica in self.nodes.values_mut() {
-            if replica.follows == Some(address) && replica.in_touch && !replica.frozen {
+            let deaf = replica.frozen || replica.stalled;
+            if replica.follows == Some(address) && replica.in_touch && !deaf {
                 replica.offset = offset;
             }
         }

@@ -57,6 +57,7 @@ impl Closed {
             Failover::Idle => self.begin_order(Cause::Order),
             Failover::Candidate { .. }
             | Failover::Selecting { .. }
+            | Failover::HandingOver { .. }
             | Failover::Promoting { .. } => Frame::ok(),
         }
     }

@@ -47,8 +47,10 @@ impl Closed {
     /// away: then there is none until it does, or until the operator gives the group a new beginning.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
+        let current = self.best(fit().filter(|node| self.is_current(node)));
         let chosen = self
-            .best(fit().filter(|node| self.is_current(node)))
+            .demoted_master(current)
+            .or(current)
             .or_else(|| self.last_resort())
             .or_else(|| self.best(fit().filter(|_| self.mutated(Mutant::PromoteHalfSynced))));
         chosen.map(|node| node.address)
@@ -102,6 +104,15 @@ impl Closed {
         let ahead = self.nodes.values().filter(same);
         let ahead = ahead.filter(|node| node.info.offset > master.info.offset);
         ahead.max_by_key(|node| node.info.offset).unwrap_or(master)
+    }
+
+    /// The master itself, if it made way for a leader that came to nothing, and nobody holds as much as it does.
+    fn demoted_master(&self, current: Option<&Node>) -> Option<&Node> {
+        let master = self.nodes.get(&self.durable.master?)?;
+        let part = |node: &Node| self.present_part(node).unwrap_or(0);
+        let ahead = current.is_none_or(|other| part(master) > part(other));
+        let back = master.is_known() && master.demoted.is_some() && !master.info.loading;
+        (back && ahead).then_some(master)
     }
 
     /// Whether a node could be promoted at all.

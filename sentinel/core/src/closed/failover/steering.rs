@@ -11,6 +11,7 @@ use crate::{
     closed::{Closed, node::Node},
     link::Purpose,
     mutation::Mutant,
+    switchover::transaction::Besides,
 };
 
 /// A node that follows somebody else without reason is left alone for this long.
@@ -36,9 +37,11 @@ impl Closed {
         if !quiet || !self.is_confirmed() {
             return;
         }
+        let spared = self.spared_master(master);
         let leaves_masters = self.mutated(Mutant::LeaveFormerMasters);
         let listens = |node: &Node| {
-            let waits = node.pointing || node.down.is_some() || node.info.loading;
+            let busy = node.pointing || node.down.is_some() || node.info.loading;
+            let waits = busy || spared == Some(node.address);
             node.address != master && node.is_known() && !waits
         };
         let mut strays = false;
@@ -78,6 +81,22 @@ impl Closed {
         for address in due {
             self.point(address, master);
         }
+    }
+
+    /// The old master whose clients are not cut off yet, because some Duke may still send them back to it.
+    fn spared_master(&mut self, master: SocketAddr) -> Option<SocketAddr> {
+        let cut = self.cut?;
+        let ours = Some((self.durable.generation, self.durable.config_epoch));
+        let all_know = self.is_durable(self.switch_saved)
+            && self.peers.values().all(|peer| {
+                let out_of_reach = peer.down.is_some() || peer.wire.up().is_none();
+                out_of_reach || peer.believes == ours
+            });
+        let follows = |node: &Node| node.info.role.follows(master);
+        if self.nodes.get(&cut.old.at).is_none_or(follows) {
+            self.cut = None;
+        }
+        (!cut.is_due(self.now, all_know)).then_some(cut.old.at)
     }
 
     /// How many Dukes go before this one in giving orders.
@@ -129,16 +148,13 @@ impl Closed {
             "+fix-slave-config"
         };
         self.publish_node(event, address);
-        for words in [
-            &["MULTI"][..],
-            &["REPLICAOF", &ip, &port],
-            &["CLIENT", "KILL", "TYPE", "normal"],
-            &["CLIENT", "KILL", "TYPE", "pubsub"],
-        ] {
-            self.ask_node(address, Purpose::Nothing, words);
-        }
-        self.ask_node(address, Purpose::Pointing, &["EXEC"]);
-        self.doubt(address);
+        let cut = self.cut.take_if(|cut| cut.old.at == address);
+        let besides = Besides {
+            cut: true,
+            unpause: cut.is_some_and(|cut| cut.old.held),
+            ..Besides::default()
+        };
+        self.give_role(address, [&ip, &port], besides, Purpose::Pointing);
         if let Some(node) = self.nodes.get_mut(&address) {
             node.pointing = true;
             node.stray = None;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use duke_resp::Frame;
 
-use super::{Failover, PROMOTION_PATIENCE, UNFIT, Word};
+use super::{Failover, HANDOVER_PATIENCE, PROMOTION_PATIENCE, Word};
 use crate::{
     id::RequestId,
     link::is_carried_out,
+    mutation::Mutant,
     open::{
         Open,
         event::Level,
@@ -15,29 +16,58 @@ use crate::{
         master::Master,
         server::{Purpose, Reconf, Server},
     },
-    switchover::Cause,
+    switchover::{
+        Cut, Old,
+        transaction::{self, Besides, NO_ONE},
+    },
 };
 
 impl Open {
-    /// Tells a replica to become master in `epoch`.
-    pub(super) fn promote(&mut self, master: &mut Master, epoch: u64, target: u64) {
+    /// Tells a replica to become master in `epoch`; `old` made way for it.
+    pub(super) fn promote(
+        &mut self,
+        master: &mut Master,
+        epoch: u64,
+        target: u64,
+        old: Option<Old<u64>>,
+    ) {
+        let word = "+failover-state-send-slaveof-noone";
+        self.server_event(master, target, Level::Notice, word);
+        let besides = Besides {
+            rewrite: true,
+            cut: true,
+            unpause: false,
+        };
+        self.await_promotion(master, epoch, target, (NO_ONE, besides), old);
+    }
+
+    pub(super) fn await_promotion(
+        &mut self,
+        master: &mut Master,
+        epoch: u64,
+        target: u64,
+        role: ([&str; 2], Besides),
+        old: Option<Old<u64>>,
+    ) {
         // The vote or the epoch it goes by is on disk, and of other masters' news this order says nothing:
         // when many fail at once there is always something to write, and at a hand-over writes stand still.
         let purpose = Purpose::Promotion(epoch);
-        self.order(Way::Behind, master, target, purpose, &["NO", "ONE"]);
+        self.order(Way::Behind, master, target, &purpose, role);
         let mut run_id = String::new();
         if let Some(server) = master.server_of_mut(target) {
             server.doubt(self.now);
             server.info.run_id.clone_into(&mut run_id);
         }
         self.inform(master, target);
-        let patience = PROMOTION_PATIENCE.min(master.conf.failover_timeout);
+        let most = old.map_or(PROMOTION_PATIENCE, |_| HANDOVER_PATIENCE);
+        let patience = most.min(master.conf.failover_timeout);
         master.failover = Failover::Promoting {
             epoch,
             target,
             run_id,
             word: Word::Awaited,
             until: self.now.after(patience),
+            old,
         };
         self.touched.insert(master.name.clone());
     }
@@ -48,23 +78,24 @@ impl Open {
         way: Way,
         master: &mut Master,
         id: u64,
-        purpose: Purpose,
-        to: &[&str; 2],
+        purpose: &Purpose,
+        (role, besides): ([&str; 2], Besides),
     ) {
-        let [host, port] = *to;
-        let name = |command: &str| master.renamed(command).to_owned();
-        let [multi, slaveof, config, client, exec] =
-            ["MULTI", "SLAVEOF", "CONFIG", "CLIENT", "EXEC"].map(name);
-        for words in [
-            &[multi.as_str()][..],
-            &[&slaveof, host, port],
-            &[&config, "REWRITE"],
-            &[&client, "KILL", "TYPE", "normal"],
-            &[&client, "KILL", "TYPE", "pubsub"],
-        ] {
-            self.ask_by(way, master, id, Purpose::Order, words);
+        let mut all = transaction::commands("SLAVEOF", role, besides);
+        all.push(vec!["EXEC"]);
+        let last = all.len().saturating_sub(1);
+        for (index, words) in all.into_iter().enumerate() {
+            let name = words.first().copied().unwrap_or_default();
+            let name = master.renamed(name).to_owned();
+            let rest = words.iter().skip(1).copied();
+            let words: Vec<&str> = std::iter::once(name.as_str()).chain(rest).collect();
+            let part = if index == last {
+                purpose.clone()
+            } else {
+                Purpose::Order
+            };
+            self.ask_by(way, master, id, part, &words);
         }
-        self.ask_by(way, master, id, purpose, &[&exec]);
     }
 
     /// An order that still waits for the disk must not leave once it is no longer meant. Says whether one did
@@ -161,27 +192,27 @@ impl Open {
                 target,
                 run_id,
                 word,
+                old,
                 ..
             } if target == id => match (word, is_master) {
                 // It restarted meanwhile: what it holds now, if anything, is not what it was chosen for.
                 _ if !run_id.is_empty() && now_runs != run_id => self.abort_promotion(master, id),
-                (Word::Given | Word::Lost, true) => self.replace(master, id, epoch),
+                (Word::Given | Word::Lost, true) => self.replace(master, id, epoch, old),
                 // The order was lost with the connection.
-                (Word::Lost, false) => self.promote(master, epoch, id),
+                (Word::Lost, false) => self.promote(master, epoch, id, old),
                 (Word::Awaited, _) | (Word::Given, false) => {}
             },
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::Selecting { .. }
             | Failover::HandingOver { .. }
-            | Failover::Resting { .. }
             | Failover::Promoting { .. }
             | Failover::Following { .. } => {}
         }
     }
 
-    /// There is a new master: it takes the old one's place.
-    fn replace(&mut self, master: &mut Master, id: u64, epoch: u64) {
+    /// There is a new master: it takes the place of the old one, which made way for it or did not.
+    fn replace(&mut self, master: &mut Master, id: u64, epoch: u64, made_way: Option<Old<u64>>) {
         let Some(to) = master.server_of(id).map(|server| server.address.clone()) else {
             return;
         };
@@ -193,14 +224,14 @@ impl Open {
             return self.emit(crate::output::Output::Crash(99));
         }
         let old = master.server.id;
-        let waits =
-            master.cause != Cause::Outage && master.server.command.up().is_some() && old != id;
-        if waits {
-            self.demote(master, &to);
-        }
         self.switch(master, &to, true);
-        if waits {
-            self.follows_at_once(master, old);
+        if let Some(gone) = made_way {
+            let cut = Cut::new(self.now, gone);
+            master.cut = Some(cut);
+            if let Some(server) = master.server_of_mut(gone.at) {
+                // It would wait there with the writes, and the order behind it.
+                server.next_hello = cut.until;
+            }
         }
         let endpoint = self.endpoint(&to);
         if old != id {
@@ -225,13 +256,11 @@ impl Open {
             }
             Failover::Promoting { target, .. } if *target == id => self.abort_promotion(master, id),
             Failover::HandingOver { target, .. } if *target == id => {
-                self.abort_promotion(master, id);
+                self.handover_target_lost(master);
             }
-            Failover::HandingOver { .. } if master.server.id == id => self.end_handover(master),
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::HandingOver { .. }
-            | Failover::Resting { .. }
             | Failover::Promoting { .. }
             | Failover::Following { .. } => {}
         }
@@ -254,12 +283,18 @@ impl Open {
 
     pub(super) fn abort_promotion(&mut self, master: &mut Master, target: u64) {
         self.master_event(master, Level::Warning, "-failover-abort-slave-timeout");
-        let until = self.now.after(UNFIT);
-        if let Some(server) = master.server_of_mut(target) {
-            self.withdraw(server);
-            server.unfit_until = Some(until);
+        self.spare(master, target);
+        let made_way = match master.failover {
+            Failover::Promoting { epoch, old, .. } => Some(epoch).zip(old),
+            Failover::Idle
+            | Failover::Candidate { .. }
+            | Failover::Selecting { .. }
+            | Failover::HandingOver { .. }
+            | Failover::Following { .. } => None,
+        };
+        match made_way.filter(|_| !self.mutated(Mutant::KeepRole)) {
+            Some((epoch, old)) => self.give_back(master, epoch, old),
+            None => self.retry_later(master),
         }
-        self.release(master);
-        self.retry_later(master);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::{
     mutation::Mutant,
     open::{Open, event::Level, failover::Failover, link::Way, master::Master, server::Purpose},
+    switchover::transaction::Besides,
 };
 
 /// Between two orders to one server.
@@ -66,6 +67,11 @@ impl Open {
 
     /// Tells a server to follow the master.
     pub(crate) fn point(&mut self, master: &mut Master, id: u64) {
+        self.point_by(Way::Hold, master, id, false);
+    }
+
+    /// The same, past the disk in this way, to one that holds its clients' writes, perhaps.
+    pub(super) fn point_by(&mut self, way: Way, master: &mut Master, id: u64, held: bool) {
         let by_name = self.conf.sentinel.announce_hostnames;
         let to = &master.server.address;
         let itself = master
@@ -76,7 +82,12 @@ impl Open {
             return;
         }
         let (host, port) = (to.shown(by_name), to.port.to_string());
-        self.order(Way::Hold, master, id, Purpose::Order, &[&host, &port]);
+        let besides = Besides {
+            rewrite: true,
+            cut: true,
+            unpause: held,
+        };
+        self.order(way, master, id, &Purpose::Order, ([&host, &port], besides));
         let now = self.now;
         if let Some(server) = master.server_of_mut(id) {
             server.next_order = now.after(ORDER_PERIOD);

@@ -34,6 +34,7 @@ impl Open {
         );
         // A master that had become a replica may be master again.
         let old_id = (!master.server.address.same(to)).then(|| self.exchange(master, to));
+        let moved = old_id.is_some();
         for server in master.servers_mut() {
             server.down = None;
             server.last_down = None;
@@ -41,7 +42,8 @@ impl Open {
             server.role_lost = None;
             server.reconf = Reconf::None;
             server.stray = None;
-            server.unfit_until = None;
+            // Who failed to take the present master's place is not tried again at once.
+            server.unfit_until = server.unfit_until.filter(|_| !moved);
             server.next_order = now;
             server.next_info = now;
             server.role_since = now;
@@ -49,6 +51,7 @@ impl Open {
         master.odown = None;
         master.leader = None;
         master.failover = Failover::Idle;
+        master.cut = None;
         master.candidacy = Candidacy::default();
         master.switched = Some((now, led));
         for witness in master.sentinels.values_mut() {
@@ -123,6 +126,7 @@ impl Open {
         master.odown = None;
         master.leader = None;
         master.failover = Failover::Idle;
+        master.cut = None;
         master.candidacy = Candidacy::default();
         self.master_event(master, Level::Warning, "+reset-master");
     }

@@ -140,6 +140,7 @@ impl Open {
             }
             Some(Purpose::Info) => self.informed(master, id, reply),
             Some(Purpose::Pause(epoch)) => self.pause_answered(master, *epoch, reply),
+            Some(Purpose::Demotion(epoch)) => self.demotion_answered(master, *epoch, reply),
             Some(Purpose::Promotion(epoch)) => self.promoted(master, id, *epoch, reply),
             Some(Purpose::Hello | Purpose::Nothing | Purpose::Order | Purpose::Opinion(..))
             | None => {}

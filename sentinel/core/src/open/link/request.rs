@@ -29,7 +29,7 @@ impl Way {
             Purpose::Nothing | Purpose::Order | Purpose::Promotion(_) => Self::Hold,
             // What a server says of itself must be asked behind the orders that change it. A pause ends by
             // itself, and is the shorter the longer it waits.
-            Purpose::Info | Purpose::Pause(_) => Self::Behind,
+            Purpose::Info | Purpose::Demotion(_) | Purpose::Pause(_) => Self::Behind,
             Purpose::Opinion(..) | Purpose::Ping => Self::Ahead,
         }
     }

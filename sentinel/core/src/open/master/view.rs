@@ -39,7 +39,6 @@ impl Open {
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::Selecting { .. }
-            | Failover::Resting { .. }
             | Failover::Following { .. } => None,
         };
         let belief = View {
@@ -73,7 +72,6 @@ fn leads(master: &Master) -> Option<u64> {
         Failover::Idle | Failover::Candidate { .. } | Failover::Following { .. } => None,
         Failover::Selecting { epoch, .. }
         | Failover::HandingOver { epoch, .. }
-        | Failover::Resting { epoch, .. }
         | Failover::Promoting { epoch, .. } => Some(*epoch),
     }
 }

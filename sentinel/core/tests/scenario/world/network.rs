@@ -216,7 +216,10 @@ impl World {
             server.waiting.push(((duke, number), request.0, words));
             return;
         }
-        let effect = server.take((duke, number), &words);
+        let effect = server.take(self.now, (duke, number), &words);
+        if let Some(what) = effect.tells {
+            self.tell(&format!("{to} {what}"));
+        }
         self.later(
             DELAY,
             Event::Reply {
@@ -226,8 +229,10 @@ impl World {
                 reply: effect.reply,
             },
         );
-        if effect.kills {
+        if effect.kills || effect.changes {
             self.lose_touch(to);
+        }
+        if effect.kills {
             for other in 0..self.dukes.len() {
                 // Whoever is cut off does not hear of it.
                 if self.is_cut(self.dukes[other].address, to) {

@@ -1,0 +1,45 @@
+//! The transaction that gives a server another role: which commands, and in what order.
+//!
+//! One for every role there is to give, in both kinds of groups. Whatever cuts clients off comes behind the new role,
+//! so that nobody is back before it; what wakes those whose writes were held comes last.
+
+/// Where a server that follows nothing looks for its master: nobody listens there.
+pub(crate) const NOWHERE: [&str; 2] = ["127.0.0.1", "1"];
+/// To be a master, as `REPLICAOF` says it.
+pub(crate) const NO_ONE: [&str; 2] = ["NO", "ONE"];
+
+/// What belongs to the transaction besides the role.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Besides {
+    /// The server keeps the role in its configuration file.
+    pub(crate) rewrite: bool,
+    /// Clients are cut off: they are to ask for the master anew.
+    pub(crate) cut: bool,
+    /// Clients' writes are held no longer.
+    pub(crate) unpause: bool,
+}
+
+/// The commands of it but the EXEC behind them. `order` is REPLICAOF, or its older name.
+pub(crate) fn commands<'a>(
+    order: &'a str,
+    [host, port]: [&'a str; 2],
+    besides: Besides,
+) -> Vec<Vec<&'a str>> {
+    let Besides {
+        rewrite,
+        cut,
+        unpause,
+    } = besides;
+    let mut all = vec![vec!["MULTI"], vec![order, host, port]];
+    if rewrite {
+        all.push(vec!["CONFIG", "REWRITE"]);
+    }
+    if cut {
+        all.push(vec!["CLIENT", "KILL", "TYPE", "normal"]);
+        all.push(vec!["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
+    if unpause {
+        all.push(vec!["CLIENT", "UNPAUSE"]);
+    }
+    all
+}
