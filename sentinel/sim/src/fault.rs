@@ -57,6 +57,8 @@ pub enum Kind {
     Refuse,
     /// A member tells of epochs or generations that cannot be.
     Boast,
+    /// A server does not obey the next order to take another role; only where little else goes wrong.
+    Disobey,
 }
 
 impl Kind {
@@ -92,6 +94,42 @@ impl Kind {
         Self::Refuse,
         Self::Boast,
     ];
+}
+
+impl Kind {
+    /// Whether data servers may lose something by it, or the network may be late: what is lost then need not be
+    /// anybody's fault.
+    #[must_use]
+    pub const fn disturbs(self) -> bool {
+        match self {
+            Self::KillDuke
+            | Self::WipeDuke
+            | Self::FreezeDuke
+            | Self::JumpClock
+            | Self::SlowDisk
+            | Self::Stranger
+            | Self::Order
+            | Self::Priority
+            | Self::FailDisk
+            | Self::Disobey => false,
+            Self::KillNode
+            | Self::EmptyNode
+            | Self::FreezeNode
+            | Self::PowerLoss
+            | Self::CutOneWay
+            | Self::Cut
+            | Self::Isolate
+            | Self::Split
+            | Self::Reset
+            | Self::Lag
+            | Self::Misdirect
+            | Self::Withhold
+            | Self::Recycle
+            | Self::Impostor
+            | Self::Refuse
+            | Self::Boast => true,
+        }
+    }
 }
 
 /// One fault.

@@ -100,6 +100,12 @@ impl History {
             .push(place.offset);
     }
 
+    /// Whether a write that ends at `place` is given up already.
+    #[must_use]
+    pub(crate) fn is_given_up(&self, place: Place) -> bool {
+        self.branches[place.branch as usize].is_excused(place.offset)
+    }
+
     /// Acknowledged writes until now.
     #[must_use]
     pub(crate) fn acknowledged(&self) -> usize {

@@ -19,7 +19,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Those of a closed group.
-    pub const CLOSED: [Self; 20] = [
+    pub const CLOSED: [Self; 23] = [
         Self::AcknowledgeEarly,
         Self::ForgetEpochs,
         Self::Engine(Mutant::BelieveAbsurdEpochs),
@@ -29,9 +29,12 @@ impl Mutation {
         Self::Engine(Mutant::HearOlderMasters),
         Self::Engine(Mutant::IgnoreLineage),
         Self::Engine(Mutant::IgnoreRefusals),
+        Self::Engine(Mutant::KeepRole),
         Self::Engine(Mutant::LeadBeforeOwnVote),
         Self::Engine(Mutant::LeadWithoutMajority),
         Self::Engine(Mutant::LeaveFormerMasters),
+        Self::Engine(Mutant::PromoteAtOnce),
+        Self::Engine(Mutant::PromoteFirst),
         Self::Engine(Mutant::PromoteHalfSynced),
         Self::Engine(Mutant::PromoteLowest),
         Self::Engine(Mutant::RecoverFromOne),
@@ -42,8 +45,11 @@ impl Mutation {
         Self::Engine(Mutant::VoteWithoutMemory),
     ];
 
+    /// Those that take a pause at one certain moment to be noticed: enumeration finds it, chance seldom does.
+    pub const TIMED: [Self; 1] = [Self::Engine(Mutant::DemoteLate)];
+
     /// Those of an open group.
-    pub const OPEN: [Self; 11] = [
+    pub const OPEN: [Self; 12] = [
         Self::AcknowledgeEarly,
         Self::ForgetEpochs,
         Self::Engine(Mutant::HearOlderMasters),
@@ -51,6 +57,7 @@ impl Mutation {
         Self::Engine(Mutant::LeaveFormerMasters),
         Self::Engine(Mutant::NameEarly),
         Self::Engine(Mutant::PromoteAtOnce),
+        Self::Engine(Mutant::PromoteFirst),
         Self::Engine(Mutant::PromoteLowest),
         Self::Engine(Mutant::StandAgainInEpoch),
         Self::Engine(Mutant::VoteEarly),
@@ -80,7 +87,12 @@ impl FromStr for Mutation {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let all = || Self::CLOSED.into_iter().chain(Self::OPEN);
+        let all = || {
+            Self::CLOSED
+                .into_iter()
+                .chain(Self::OPEN)
+                .chain(Self::TIMED)
+        };
         all()
             .find(|mutation| mutation.to_string() == name)
             .ok_or_else(|| {

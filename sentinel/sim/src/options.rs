@@ -65,7 +65,7 @@ pub struct Options {
     pub replication_timeout: Micros,
     /// How servers keep their data.
     pub persistence: Persistence,
-    /// Whether servers can hold their clients' writes, as they can since Redis 6.2. Only open groups ask.
+    /// Whether servers can hold their clients' writes, as they can since Redis 6.2, and let Dukes have them do so.
     pub hands_over: bool,
     /// Whether servers want a password of the Dukes of an open group.
     pub password: bool,
@@ -83,10 +83,40 @@ pub struct Options {
     pub mutation: Option<Mutation>,
 }
 
+/// Seeds of closed groups in which only Dukes have trouble, by what is left of them: none of those that showed a bug
+/// before there were such runs.
+const CALM: [u64; 3] = [7, 14, 17];
+/// What may go wrong there, besides orders.
+const CALM_FAULTS: [Kind; 5] = [
+    Kind::KillDuke,
+    Kind::FreezeDuke,
+    Kind::JumpClock,
+    Kind::SlowDisk,
+    Kind::Disobey,
+];
+
 impl Options {
     /// What `seed` stands for.
     #[must_use]
     pub fn swarm(seed: u64) -> Self {
+        let base = Self::base(seed);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xca1f);
+        let hands_over = rng.random_bool(0.85);
+        if !CALM.contains(&(seed % 30)) {
+            return Self { hands_over, ..base };
+        }
+        let mut faults = vec![Kind::Order];
+        faults.extend(CALM_FAULTS.into_iter().filter(|_| rng.random_bool(0.4)));
+        Self {
+            hands_over,
+            faults,
+            loss: 0,
+            ..base
+        }
+    }
+
+    /// The same for every kind of group.
+    fn base(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let dukes = pick(&mut rng, &[1, 2, 3, 3, 3, 3, 4, 5, 5]);
         let nodes = pick(&mut rng, &[1, 2, 2, 3, 3, 3, 4, 5]);
@@ -161,7 +191,7 @@ impl Options {
     /// nothing: a sentinel that loses its file, and strangers that speak its language.
     #[must_use]
     pub fn open(seed: u64) -> Self {
-        let base = Self::swarm(seed);
+        let base = Self::base(seed);
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0be4);
         let dukes = pick(&mut rng, &[3, 3, 3, 5]);
         let quorum = if rng.random_bool(0.7) {

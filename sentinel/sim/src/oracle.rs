@@ -143,6 +143,8 @@ pub(crate) struct Oracle {
     leaders: BTreeMap<Epoch, String>,
     /// Which vote a Duke gave in which epoch.
     votes: BTreeMap<(String, Epoch), String>,
+    /// Moves that were ordered since nothing but Dukes has had trouble: they lose nothing.
+    orders: BTreeSet<Epoch>,
     /// Beginnings the operator gave.
     seeds: BTreeSet<Epoch>,
     /// Masters made in an epoch in which another one was made, too.
@@ -177,6 +179,7 @@ impl Oracle {
             masters: BTreeMap::new(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
+            orders: BTreeSet::new(),
             seeds: BTreeSet::new(),
             rivals: BTreeMap::new(),
             being_seeded: None,

@@ -7,6 +7,7 @@
 //! back far enough.
 
 mod door;
+mod hold;
 mod info;
 mod open;
 
@@ -23,7 +24,8 @@ use crate::{
 
 pub(crate) use self::{
     door::{Door, PASSWORD, no_login, wrong_password},
-    open::{Open, Postponed},
+    hold::{Hold, Postponed},
+    open::Open,
 };
 
 /// Whom a server follows.
@@ -124,7 +126,7 @@ pub(crate) struct Effect {
     pub(crate) consequence: Option<Consequence>,
 }
 
-/// What a command of an open group's Duke brought about besides.
+/// What a Duke's command brought about besides.
 #[derive(Clone, Debug)]
 pub(crate) enum Consequence {
     /// This is said on the channel of hellos.
@@ -193,6 +195,8 @@ pub(crate) struct Server {
     pub(crate) squatter: Option<Door>,
     /// Connections whose login it accepted.
     pub(crate) admitted: Vec<ConnectionId>,
+    /// Whether it holds its clients' writes.
+    pub(crate) hold: Hold,
     /// What is different in an open group.
     pub(crate) open: Open,
     queued: Vec<(ConnectionId, Vec<Vec<Bytes>>)>,
@@ -240,6 +244,7 @@ impl Server {
             door: Door::Ours,
             squatter: None,
             admitted: Vec::new(),
+            hold: Hold::default(),
             open: Open::default(),
             queued: Vec::new(),
             info: None,
@@ -279,6 +284,7 @@ impl Server {
         self.squatter = None;
         self.admitted.clear();
         self.queued.clear();
+        self.hold.end();
         self.followers.clear();
         if self.open.group == Group::Open {
             self.take_written_role(now, kept, history);
@@ -480,12 +486,9 @@ impl Server {
                 None => Effect::plain(Frame::error("ERR EXEC without MULTI")),
             },
             b"REPLICAOF" => self.replicate(now, words, history),
+            b"CLIENT" => self.client(now, words),
+            b"AUTH" => Effect::plain(Frame::ok()),
             _ if self.open.group == Group::Open => self.take_open(now, from, words, history),
-            b"CLIENT" if words.get(1).is_some_and(|word| &word[..] == b"KILL") => Effect {
-                kills: true,
-                ..Effect::plain(Frame::Integer(0))
-            },
-            b"CLIENT" => Effect::plain(Frame::ok()),
             other => panic!(
                 "a Duke sent {} to a data node",
                 String::from_utf8_lossy(other)
@@ -500,6 +503,9 @@ impl Server {
         commands: &[Vec<Bytes>],
         history: &mut History,
     ) -> Effect {
+        if std::mem::take(&mut self.hold.refuses_next) {
+            return Effect::plain(Frame::error("EXECABORT this user may not do that"));
+        }
         let mut whole = Effect::plain(Frame::Null);
         let mut replies = Vec::with_capacity(commands.len());
         for words in commands {
@@ -544,6 +550,7 @@ impl Server {
         self.queued.retain(|(id, _)| *id != connection);
         self.admitted.retain(|id| *id != connection);
         self.open.forget(connection);
+        self.hold.postponed.retain(|(id, _)| *id != connection);
         self.followers
             .retain(|follower| follower.connection != connection);
     }

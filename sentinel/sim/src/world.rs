@@ -162,6 +162,10 @@ pub struct World {
     /// Hosts that faults may touch; all, until some stay lost.
     lost: Vec<bool>,
     peace: bool,
+    /// Until when something may be lost by faults of servers and of the network.
+    disturbed: Micros,
+    /// Since when no server takes writes.
+    masterless: Option<Micros>,
     log: Option<String>,
 }
 
@@ -195,6 +199,8 @@ impl World {
             inboxes: (0..hosts).map(|_| Inbox::new()).collect(),
             lost: vec![false; hosts],
             peace: false,
+            disturbed: 0,
+            masterless: None,
             log: logs.then(String::new),
             options,
         };
@@ -203,6 +209,12 @@ impl World {
     }
 
     fn begin(&mut self) {
+        let (closed, able) = (!self.is_open(), self.options.hands_over);
+        for server in &mut self.nodes {
+            // Those of a closed group are new enough; their Dukes may lack the right.
+            server.hold.known = closed || able;
+            server.hold.allowed = able;
+        }
         if self.is_open() {
             self.open_servers();
         }

@@ -118,6 +118,18 @@ fn few_deviations_show_broken_rules() {
             all,
         ),
         (Mutation::Engine(Mutant::VoteTwice), Start::Dies, 2, slow),
+        (
+            Mutation::Engine(Mutant::DemoteLate),
+            Start::Ordered,
+            1,
+            &[Deviation::Pause],
+        ),
+        (
+            Mutation::Engine(Mutant::PromoteFirst),
+            Start::Ordered,
+            0,
+            all,
+        ),
     ];
     let mut missed = BTreeSet::new();
     for (mutation, start, deviations, kinds) in shown {

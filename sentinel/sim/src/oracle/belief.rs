@@ -134,6 +134,11 @@ impl Oracle {
             }
             let lost = history.give_up(server.place);
             self.lost += lost;
+            if lost > 0 && self.orders.contains(&epoch) {
+                self.fail(format!(
+                    "{lost} acknowledged writes were lost by an ordered move to {master} in {epoch:?}"
+                ));
+            }
             self.remark = Some(format!(
                 "{master} is master of {epoch:?} at {}:{}, {lost} writes are lost",
                 server.place.branch, server.place.offset

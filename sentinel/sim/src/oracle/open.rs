@@ -71,7 +71,10 @@ impl Oracle {
             self.watches[duke].made = next.master.filter(|master| promoted == Some(*master));
         }
         let told = known.as_ref().and_then(|known| known.target);
+        // Who gives the old master its role back chooses nobody.
+        let gives_back = told.is_some() && next.leads == led && next.target == next.master;
         if next.target != told
+            && !gives_back
             && let Some(target) = next.target
         {
             self.check_claim(duke, now, &next, target, nodes);
@@ -143,15 +146,28 @@ impl Oracle {
     }
 
     /// A Duke's order leaves it; `kept` is what its disk has.
-    pub(crate) fn ordered_open(&mut self, duke: usize, order: Order, to: SocketAddr, kept: &Kept) {
+    pub(crate) fn ordered_open(
+        &mut self,
+        duke: usize,
+        order: Order,
+        to: SocketAddr,
+        (kept, nodes): (&Kept, &[Server]),
+    ) {
         let Some(belief) = self.watches[duke].belief.clone() else {
             return;
         };
+        let epoch = belief
+            .leads
+            .filter(|epoch| kept.has_voted(*epoch, &belief.id));
+        if let Some(master) = self.moves_beside(duke, order, to, nodes) {
+            let name = duke + 1;
+            self.fail(format!(
+                "d{name} promotes {to} beside {master}, which takes writes"
+            ));
+        }
         let meant = match order {
+            Order::MakeWay => epoch.is_some() && belief.master == Some(to),
             Order::Promote => {
-                let epoch = belief
-                    .leads
-                    .filter(|epoch| kept.has_voted(*epoch, &belief.id));
                 if let Some(epoch) = epoch {
                     self.record_vote(&belief.id, (0, epoch), &belief.id);
                 }

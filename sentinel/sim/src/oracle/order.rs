@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use super::{Epoch, Oracle};
 use crate::{
     disk::Kept,
+    history::Place,
     queue::{MILLI, Micros},
+    server::{Role, Server},
 };
 
 /// How old another Duke's hello may be that confirms a belief, with what clocks and a tick may add.
@@ -22,6 +24,8 @@ pub(crate) enum Order {
     Promote,
     /// To follow this master.
     Follow(SocketAddr),
+    /// To follow nothing, so that another may become master.
+    MakeWay,
 }
 
 impl Oracle {
@@ -32,7 +36,7 @@ impl Oracle {
         now: Micros,
         order: Order,
         to: SocketAddr,
-        kept: Option<&Kept>,
+        (kept, nodes): (Option<&Kept>, &[Server]),
     ) {
         let Some(belief) = &self.watches[duke].belief else {
             return;
@@ -41,11 +45,12 @@ impl Oracle {
         let Some(kept) = kept else {
             return self.fail(format!("d{name} gives orders with nothing on disk"));
         };
+        let elected = belief
+            .leads
+            .is_some_and(|epoch| kept.has_voted(epoch, &belief.id));
         let (known, follows) = match order {
+            Order::MakeWay => (elected && belief.master == Some(to), false),
             Order::Promote => {
-                let elected = belief
-                    .leads
-                    .is_some_and(|epoch| kept.has_voted(epoch, &belief.id));
                 // Telling the master to be master changes nothing.
                 let meant = elected && belief.target == Some(to);
                 (meant || belief.master == Some(to), false)
@@ -65,6 +70,63 @@ impl Oracle {
             let heard: Vec<_> = self.watches[duke].greetings.values().collect();
             self.fail(format!(
                 "d{name} orders {to} about without a majority that believes the same; it heard {heard:?}"
+            ));
+        } else if let Some(master) = self.moves_beside(duke, order, to, nodes) {
+            self.fail(format!(
+                "d{name} promotes {to} beside {master}, which takes writes"
+            ));
+        }
+    }
+
+    /// The living master beside which a Duke promotes another node because somebody ordered it, if it does.
+    pub(super) fn moves_beside(
+        &self,
+        duke: usize,
+        order: Order,
+        to: SocketAddr,
+        nodes: &[Server],
+    ) -> Option<SocketAddr> {
+        let belief = self.watches[duke].belief.as_ref()?;
+        let epoch = (belief.generation, belief.leads?);
+        let ordered = self.orders.contains(&epoch) && !belief.master_down;
+        let master = belief.master.filter(|master| ordered && *master != to)?;
+        let server = Self::host(nodes, master)?;
+        let leads = server.alive && server.role == Role::Master;
+        (leads && order == Order::Promote).then_some(master)
+    }
+
+    /// A Duke took an order to move the master, while all is well but for Dukes' own troubles.
+    pub(crate) fn order_begun(&mut self, duke: usize) {
+        if let Some(belief) = &self.watches[duke].belief {
+            self.orders
+                .insert((belief.generation, belief.current_epoch));
+        }
+    }
+
+    /// Whether the group is in the middle, or behind, of moves that lose nothing.
+    pub(crate) fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
+    }
+
+    /// Something happened to a server or to the network.
+    pub(crate) fn disturbed(&mut self) {
+        self.orders.clear();
+    }
+
+    /// A master was told to follow nothing although its clients' writes are not held.
+    pub(crate) fn makes_way_unheld(&mut self, master: SocketAddr) {
+        if !self.orders.is_empty() {
+            self.fail(format!(
+                "{master} made way while its clients' writes were not held"
+            ));
+        }
+    }
+
+    /// A client hears that a write is done which the group has given up already.
+    pub(crate) fn lost_by_order(&mut self, place: Place) {
+        if !self.orders.is_empty() {
+            self.fail(format!(
+                "a write that ends at {place:?} was acknowledged and is lost, although only Dukes had trouble"
             ));
         }
     }

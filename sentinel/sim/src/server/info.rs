@@ -86,6 +86,9 @@ impl Server {
     }
 
     fn print_history(&self, text: &mut String) {
+        if self.hold.known {
+            text.push_str("master_failover_state:no-failover\r\n");
+        }
         let none = "0".repeat(40);
         let left = self.before.map_or(-1, |before| {
             i64::try_from(before.offset).map_or(i64::MAX, |end| end.saturating_add(1))

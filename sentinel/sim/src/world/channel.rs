@@ -1,4 +1,4 @@
-//! What servers of an open group carry for others: hellos on their channel, and writes that wait while a
+//! What servers carry for others: hellos on the channel of an open group's, and writes that wait while a
 //! master hands over.
 
 use duke_resp::Bytes;
@@ -64,7 +64,7 @@ impl World {
 
     /// What waited is taken, in order; some of it may have to wait again.
     fn resume(&mut self, node: usize) {
-        for (id, what) in std::mem::take(&mut self.nodes[node].open.postponed) {
+        for (id, what) in std::mem::take(&mut self.nodes[node].hold.postponed) {
             match what {
                 Postponed::Command(request, words) => self.command(node, id, request, &words),
                 Postponed::Write => self.client_writes(node, id),

@@ -126,8 +126,14 @@ impl World {
         match deviation {
             Deviation::Late => self.hold_back(event, end, LATE),
             Deviation::Later => self.hold_back(event, end, LATER),
-            Deviation::Lost => self.hold_back(event, end, RETRANSMISSION),
-            Deviation::Reset => self.reset_connection(end.0),
+            Deviation::Lost => {
+                self.oracle.disturbed();
+                self.hold_back(event, end, RETRANSMISSION);
+            }
+            Deviation::Reset => {
+                self.oracle.disturbed();
+                self.reset_connection(end.0);
+            }
             Deviation::Crash => self.crash(to, false),
             Deviation::Wipe => self.crash(to, true),
             Deviation::CrashAfter => {

@@ -146,6 +146,9 @@ impl World {
             Segment::End(_) | Segment::Data(Message::Refused) => self.start_over(client),
             Segment::Data(Message::Written(place)) => {
                 self.history.acknowledge(*place);
+                if self.history.is_given_up(*place) {
+                    self.oracle.lost_by_order(*place);
+                }
                 let one = &mut self.clients[client];
                 one.waiting = None;
                 one.served = self.now;

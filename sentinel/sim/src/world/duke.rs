@@ -21,7 +21,7 @@ use crate::{
     options::{Group, Options},
     oracle::Order,
     queue::{MILLI, Micros},
-    server::PASSWORD,
+    server::{PASSWORD, nowhere},
 };
 
 /// Through which everything a Duke publishes is heard.
@@ -425,9 +425,13 @@ impl World {
                 let address = self.address_of(to);
                 match self.dukes[duke].disk.kept() {
                     Some(kept) if self.is_open() => {
-                        self.oracle.ordered_open(duke, order, address, kept);
+                        let world = (kept, &self.nodes[..]);
+                        self.oracle.ordered_open(duke, order, address, world);
                     }
-                    kept => self.oracle.ordered(duke, self.now, order, address, kept),
+                    kept => {
+                        let world = (kept, &self.nodes[..]);
+                        self.oracle.ordered(duke, self.now, order, address, world);
+                    }
                 }
                 if self.is_logging() {
                     let (from, to) = (self.name(duke), self.name(to));
@@ -660,9 +664,11 @@ fn order_in(words: &[Bytes]) -> Order {
     };
     let ip = text(1).and_then(|word| word.parse().ok());
     let port = text(2).and_then(|word| word.parse().ok());
-    ip.zip(port).map_or(Order::Promote, |(ip, port)| {
-        Order::Follow(SocketAddr::new(ip, port))
-    })
+    match ip.zip(port) {
+        None => Order::Promote,
+        Some((ip, port)) if SocketAddr::new(ip, port) == nowhere() => Order::MakeWay,
+        Some((ip, port)) => Order::Follow(SocketAddr::new(ip, port)),
+    }
 }
 
 /// The epoch in which a command asks for a vote, if it does.

@@ -6,16 +6,19 @@ use rand::RngExt as _;
 
 use super::{Event, Message, World};
 use crate::{
+    fault,
     network::{ConnectionId, Kind, Segment, Side},
     options::Group,
-    queue::{Micros, SECOND},
-    server::{Change, Link, Postponed, Role},
+    queue::{MILLI, Micros, SECOND},
+    server::{Change, Link, Postponed, Role, nowhere},
 };
 
 /// What a master says to its replicas now and then, so that they know it is there.
 const PING_BYTES: u64 = 14;
 /// A client's write.
 const WRITE_BYTES: u64 = 64;
+/// How long no server may take writes where an order comes to nothing.
+const MASTERLESS_MAX: Micros = 900 * MILLI;
 /// How often a snapshot is taken, in seconds.
 const SNAPSHOT_PERIOD: u64 = 5;
 
@@ -69,7 +72,8 @@ impl World {
 
     fn ping_followers(&mut self, node: usize) {
         let server = &self.nodes[node];
-        if !server.followers.is_empty() && !server.is_paused(self.now) {
+        // Also while writes are held, as the server does.
+        if !server.followers.is_empty() {
             self.nodes[node].grow(PING_BYTES);
             self.stream(node);
         }
@@ -135,11 +139,9 @@ impl World {
     ) {
         let now = self.now;
         let is = |word: &[u8]| words.first().is_some_and(|first| first[..] == *word);
-        if self.is_open() {
-            let command = || Postponed::Command(request, words.to_vec());
-            if self.nodes[node].postpone(now, id, command, is(b"PUBLISH")) {
-                return;
-            }
+        let command = || Postponed::Command(request, words.to_vec());
+        if self.nodes[node].postpone(now, id, command, is(b"PUBLISH")) {
+            return;
         }
         let effect = self.nodes[node].take(now, id, words, &mut self.history);
         let witness = is(b"INFO").then(|| self.nodes[node].witness());
@@ -150,6 +152,7 @@ impl World {
                     .oracle
                     .leads_by_order(&self.nodes[node], &mut self.history),
                 Change::Follows => {
+                    self.makes_way(node);
                     let kept: Vec<_> = self
                         .dukes
                         .iter()
@@ -171,10 +174,10 @@ impl World {
     }
 
     pub(super) fn client_writes(&mut self, node: usize, id: ConnectionId) {
+        if self.postpone_write(node, id) {
+            return;
+        }
         if self.is_open() {
-            if self.postpone_write(node, id) {
-                return;
-            }
             self.oracle
                 .taken(&self.nodes[node], &self.nodes, &mut self.history);
         }
@@ -200,6 +203,7 @@ impl World {
             ));
         }
         self.examine(false, None);
+        self.watch_masters();
         self.drop_followers(node);
         let host = self.nodes[node].host;
         for (id, side) in self.connections_of(host) {
@@ -211,6 +215,44 @@ impl World {
         }
         if change == Change::Follows {
             self.seek_master(node);
+        }
+    }
+
+    /// A master that can hold its clients' writes makes way only while it does.
+    fn makes_way(&mut self, node: usize) {
+        let server = &self.nodes[node];
+        let away = matches!(server.role, Role::Replica { master, .. } if master == nowhere());
+        let able = server.hold.allowed && self.options.group == Group::Closed;
+        if away && able && !server.is_paused(self.now) {
+            let address = server.address;
+            self.oracle.makes_way_unheld(address);
+        }
+    }
+
+    /// Where Dukes only obey and servers at most refuse, nobody is without a master for long: whoever had it make way
+    /// gives it its role back if it finds nobody else.
+    fn watch_masters(&mut self) {
+        let mut servers = self.nodes.iter();
+        let leads = servers.any(|server| server.alive && server.role == Role::Master);
+        let since = match (leads, self.masterless) {
+            (false, since) => {
+                self.masterless = since.or(Some(self.now));
+                return;
+            }
+            (true, since) => since,
+        };
+        self.masterless = None;
+        let took = self.now - since.unwrap_or(self.now);
+        let faults = &self.options.faults;
+        let obey = faults
+            .iter()
+            .all(|kind| matches!(kind, fault::Kind::Order | fault::Kind::Disobey));
+        let quiet = obey && !faults.is_empty() && self.oracle.has_orders();
+        if took > MASTERLESS_MAX && quiet && self.options.group == Group::Closed {
+            let took = took / MILLI;
+            self.oracle.fail(format!(
+                "nobody took writes for {took} ms of an ordered move"
+            ));
         }
     }
 

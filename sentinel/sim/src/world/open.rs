@@ -55,9 +55,8 @@ impl World {
     /// The servers of an open group: the first is master of the others from the beginning.
     pub(super) fn open_servers(&mut self) {
         let master = self.nodes[0].address;
-        let hands_over = self.options.hands_over;
         for server in &mut self.nodes {
-            server.open(master, hands_over);
+            server.open(master);
         }
         self.oracle.begins_with(master);
     }

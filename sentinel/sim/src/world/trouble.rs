@@ -12,6 +12,9 @@ use crate::{
     server::{Change, Door, Role},
 };
 
+/// How long after a fault of a server or of the network is over something may still be lost by it.
+const AFTERMATH: Micros = 5_000 * MILLI;
+
 impl World {
     /// Faults happen from now on.
     pub fn unleash(&mut self) {
@@ -89,6 +92,11 @@ impl World {
         } = fault;
         let end = self.now + time;
         let host = self.options.dukes + node;
+        if kind.disturbs() {
+            self.oracle.disturbed();
+            let after = AFTERMATH + self.options.loading + self.options.copying;
+            self.disturbed = self.disturbed.max(end + after);
+        }
         match kind {
             Kind::KillDuke => self.take_duke_down(duke, end, false),
             Kind::WipeDuke => self.take_duke_down(duke, end, true),
@@ -122,6 +130,11 @@ impl World {
             Kind::Lag => {
                 self.network.lag[one] = time / 20;
                 self.queue.push(end, Event::Undo(Undo::Hurry(one)));
+            }
+            Kind::Disobey => {
+                // One at a time: who makes way for somebody who refuses gets its own role back.
+                let other = self.nodes.iter().any(|server| server.hold.refuses_next);
+                self.nodes[node].hold.refuses_next |= !other && self.masterless.is_none();
             }
             Kind::Stranger => self.strange(duke, node, number),
             Kind::Order => self.order_failover(duke, number),
@@ -256,7 +269,15 @@ impl World {
                 3
             };
             let user = (!self.is_open()).then_some(1);
+            // From here on nothing may be lost, as long as only Dukes have trouble.
+            let strict = !self.is_open() || self.options.is_calm();
+            let quiet = strict && self.options.loss == 0 && self.disturbed <= self.now;
+            let sure = self.options.hands_over && quiet && self.unsettled().is_none();
             let answer = self.ask(duke, user, &words[..count]);
+            // A refusal comes at once, consent when the vote is on disk.
+            if sure && !matches!(answer, Some(Frame::Error(_))) {
+                self.oracle.order_begun(duke);
+            }
             if let Some(Frame::Error(text)) = answer {
                 let text = String::from_utf8_lossy(&text).into_owned();
                 self.tell(format_args!("d{} refused: {text}", duke + 1));
