@@ -3,12 +3,14 @@
 //! Every table is Markdown, ready for `docs/measurements.md`. Nothing here judges; a number that is
 //! worse than stock's is printed like any other.
 
+mod closed;
 mod failover;
 mod group;
 mod process;
 mod program;
 mod queries;
 mod scale;
+mod switchover;
 mod table;
 mod wire;
 
@@ -65,6 +67,22 @@ enum Verb {
     },
     /// What many masters cost at rest, and how long it takes until many dead ones are replaced.
     Scale(Scale),
+    /// What clients notice of planned moves of the master in a closed group, and whether a write is lost.
+    Switchover(Switchover),
+}
+
+/// Which planned moves are measured.
+#[derive(Debug, Args)]
+pub(crate) struct Switchover {
+    /// How often the master is moved, with each server.
+    #[arg(long, default_value_t = 500)]
+    rounds: usize,
+    /// How many clients write all the time.
+    #[arg(long, default_value_t = 4)]
+    writers: usize,
+    /// Also with this data server, a program.
+    #[arg(long)]
+    server: Vec<PathBuf>,
 }
 
 /// Which failovers are measured.
@@ -144,6 +162,7 @@ fn main() -> Result<()> {
                 only,
             } => queries::run(&programs, seconds(each), rounds, only).await,
             Verb::Scale(wanted) => scale::run(&programs, &wanted).await,
+            Verb::Switchover(wanted) => switchover::run(&programs, &wanted).await,
         }
     })
 }

@@ -83,7 +83,7 @@ impl Programs {
     }
 }
 
-fn version(program: &Path) -> Result<String> {
+pub(crate) fn version(program: &Path) -> Result<String> {
     let output = Command::new(program)
         .arg("--version")
         .output()

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and tells what it measured"
 )]
 
+mod handover;
 mod prober;
 mod process;
 mod wire;
@@ -177,24 +178,6 @@ fn all_data_servers_killed_at_once_have_a_master_again() {
     });
     println!("all data servers killed: {old} before, {master} after");
     world.settled(master);
-}
-
-#[test]
-fn a_manual_failover_moves_the_master_and_demotes_the_old_one() {
-    let world = World::seeded("manual");
-    let old = world.nodes[0].address();
-    let prober = Prober::start(world.dukes.iter().map(world::Duke::address).collect());
-    prober.warm();
-    world.dukes[1]
-        .ask(&["SENTINEL", "FAILOVER", "mymaster"])
-        .unwrap();
-    let new = world.next_master(old);
-    world.settled(new);
-    let gap = prober.finish();
-    println!(
-        "manual failover: longest write gap {:?}, {} writes",
-        gap.longest, gap.writes
-    );
 }
 
 #[test]

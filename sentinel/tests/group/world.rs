@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const OPERATOR_PASSWORD: &str = "operator-secret";
 pub(crate) const PEER_PASSWORD: &str = "peer-secret";
+const AGENT_PASSWORD: &str = "agent-secret";
+/// What lets Dukes hold clients' writes.
+const PAUSE_RIGHTS: &str = "+client|pause +client|unpause";
 const DUKE_PASSWORD: &str = "duke-secret";
 const REPLICA_PASSWORD: &str = "replica-secret";
 
@@ -181,7 +184,7 @@ impl Node {
         let users = format!(
             "user default on nopass ~* &* +@all -replicaof -slaveof -failover -shutdown -debug -acl\n\
              user duke on >{DUKE_PASSWORD} resetkeys resetchannels -@all +ping +info +role +multi \
-             +exec +replicaof +slaveof +client|setname +client|kill +auth\n\
+             +exec +replicaof +slaveof +client|setname +client|kill {PAUSE_RIGHTS} +auth\n\
              user replica on >{REPLICA_PASSWORD} resetkeys resetchannels -@all +ping +psync \
              +replconf\n\
              user operator on >{OPERATOR_PASSWORD} ~* &* +@all\n"
@@ -221,6 +224,18 @@ impl Node {
         Wire::login(self.address(), PATIENCE, "operator", OPERATOR_PASSWORD)
     }
 
+    /// Takes the right to hold clients' writes from the Dukes, as if it was started before they had it.
+    pub(crate) fn forbid_pause(&self) -> Result<()> {
+        let rights: Vec<String> = PAUSE_RIGHTS
+            .split(' ')
+            .map(|one| one.replace('+', "-"))
+            .collect();
+        let words = ["ACL", "SETUSER", "duke"].into_iter();
+        let words: Vec<&str> = words.chain(rights.iter().map(String::as_str)).collect();
+        self.login()?.ask(&words)?;
+        Ok(())
+    }
+
     pub(crate) fn follows(&self, master: SocketAddr) -> Result<()> {
         let role = self.login()?.ask(&["ROLE"])?;
         let words: Vec<String> = role
@@ -251,6 +266,7 @@ impl Duke {
         fs::write(users.join("duke"), format!("{DUKE_PASSWORD}\n")).unwrap();
         fs::write(users.join("operator"), OPERATOR_PASSWORD).unwrap();
         fs::write(users.join("peer"), PEER_PASSWORD).unwrap();
+        fs::write(users.join("agent"), AGENT_PASSWORD).unwrap();
         let home = folder.display();
         let conf = format!(
             "port {DUKE_PORT}\nbind {ip}\ndir {home}\nduke group mymaster\n\
@@ -304,6 +320,11 @@ impl Duke {
 
     pub(crate) fn login(&self) -> Result<Wire> {
         Wire::login(self.address(), PATIENCE, "operator", OPERATOR_PASSWORD)
+    }
+
+    /// A connection of the agent beside a data server.
+    pub(crate) fn agent(&self) -> Result<Wire> {
+        Wire::login(self.address(), PATIENCE, "agent", AGENT_PASSWORD)
     }
 
     /// One request as the operator, on a fresh connection.
