@@ -8,9 +8,9 @@ pub const REDIS: &str = "docker.io/library/redis:7.0";
 pub const EXPORTER: &str = "docker.io/oliver006/redis_exporter:v1.45.0";
 /// The image that holds `/pipeline-operator`, `/duke` and `/duke-agent`.
 pub const OPERATOR: &str = "docker.io/pipelineoperator/pipelineoperator:0.1.0";
-/// The Dukes; the operator's environment variable [`DUKE_VARIABLE`] overrides it.
+/// The Dukes and the agents beside data servers; the operator's environment variable [`DUKE_VARIABLE`] overrides it.
 pub const DUKE: &str = OPERATOR;
-/// Names the Duke image to use instead of [`DUKE`], for mirrors and own builds.
+/// Names the image of Dukes and agents to use instead of [`DUKE`], for mirrors and own builds.
 pub const DUKE_VARIABLE: &str = "DUKE_IMAGE";
 
 /// The program that an image's data server is started with.

@@ -78,6 +78,8 @@ pub struct Data {
     pub custom: Vec<Directive>,
     /// The exporter's container, when there is one.
     pub exporter: Option<Exporter>,
+    /// The image of the agent beside the server.
+    pub agent_image: String,
     /// The ConfigMap with the shutdown script.
     pub shutdown: Option<String>,
     /// How long a pod may take to stop, in seconds.

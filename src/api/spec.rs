@@ -176,7 +176,7 @@ pub struct DukeSpec {
     #[x_kube(validation = rule::duke_replicas())]
     pub replicas: i32,
 
-    /// The image with `/duke` and `/duke-agent` in it; the operator's own unless given.
+    /// The image with `/duke` in it; the operator's own unless given.
     #[schemars(length(min = 1, max = 512))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

@@ -42,7 +42,7 @@ pub const DUKE_CONFIG: &str = "/etc/duke/duke.conf";
 /// What the operator adds to a spec from its own environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Defaults {
-    /// The Duke image for Pipelines that name none.
+    /// The image of the Dukes of Pipelines that name none, and of all agents.
     pub duke_image: String,
 }
 
@@ -109,7 +109,7 @@ pub fn resolve(pipeline: &Pipeline, defaults: &Defaults) -> Result<Resolved, Unr
         generation: pipeline.metadata.generation,
         asked: asked::of(&pipeline.spec, restarted_at.as_deref()),
         restarted_at,
-        data: resolve_data(data, &common, &mut problems),
+        data: resolve_data(data, &common, defaults, &mut problems),
         duke: resolve_duke(duke, &common, defaults, &mut problems),
     };
     if problems.0.is_empty() {
@@ -170,7 +170,12 @@ fn check_name(name: &str, problems: &mut Problems) {
     }
 }
 
-fn resolve_data(spec: &DataSpec, common: &Placement, problems: &mut Problems) -> Data {
+fn resolve_data(
+    spec: &DataSpec,
+    common: &Placement,
+    defaults: &Defaults,
+    problems: &mut Problems,
+) -> Data {
     let DataSpec {
         replicas,
         image,
@@ -212,6 +217,7 @@ fn resolve_data(spec: &DataSpec, common: &Placement, problems: &mut Problems) ->
         },
         custom: resolve_directives(custom_config, problems),
         exporter: exporter.as_ref().and_then(resolve_exporter),
+        agent_image: defaults.duke_image.clone(),
         shutdown: shutdown_config_map.clone(),
         grace_period,
         storage: resolve_storage(storage.clone().unwrap_or_default(), problems),

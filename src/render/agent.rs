@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 
 use super::{pod, user::Identity};
-use crate::api::{AGENT_PORT, DUKE_PORT, REDIS_PORT, resolved};
+use crate::api::{AGENT_PORT, DUKE_PORT, PullPolicy, REDIS_PORT, resolved};
 
 /// Name of the agent's container, of its port and of its volume.
 pub const NAME: &str = "agent";
@@ -28,8 +28,8 @@ const MEMORY_MAX: &str = "32Mi";
 /// What it is given when requests and limits have to be the same: enough to start without a delay.
 const CPU_GUARANTEED: &str = "50m";
 
-/// The container. It runs the program in the Dukes' image, which is the operator's unless the
-/// Pipeline says so.
+/// The container. Its image is the operator's, whatever image the Pipeline's Dukes have: a Duke of
+/// another image, or of one that is not there, is no reason to take a data pod away.
 #[must_use]
 pub fn container(resolved: &resolved::Resolved) -> Container {
     let data = &resolved.data;
@@ -49,8 +49,8 @@ pub fn container(resolved: &resolved::Resolved) -> Container {
         USERS_FOLDER,
     ];
     let program = resolved::Container {
-        image: resolved.duke.container.image.clone(),
-        pull_policy: resolved.duke.container.pull_policy,
+        image: data.agent_image.clone(),
+        pull_policy: PullPolicy::default(),
         command: words.map(str::to_owned).to_vec(),
         resources: resources(&data.container.resources),
     };

@@ -424,6 +424,14 @@ fn a_data_pod_sees_no_password_but_what_its_containers_need() {
 }
 
 #[test]
+fn another_image_of_the_dukes_touches_no_data_pod() {
+    let plain = render(json!({}));
+    let other = render(json!({ "duke": { "image": "mirror/duke:2" } }));
+    assert_ne!(plain.deployment, other.deployment);
+    assert_eq!(plain.stateful_set, other.stateful_set);
+}
+
+#[test]
 fn a_script_of_the_users_takes_the_place_of_the_agents_word() {
     let hook = |spec: Value| {
         let objects = render(spec);

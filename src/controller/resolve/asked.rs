@@ -31,10 +31,8 @@ pub(super) fn of(spec: &PipelineSpec, restarted_at: Option<&str>) -> Asked {
         tolerations,
     } = spec;
     let placement = (hard_anti_affinity, node_affinity, tolerations);
-    // The agent beside a data server is of the Dukes' image.
-    let agent = (&duke.image, duke.image_pull_policy);
     Asked {
-        data: digest(&(of_data(pipeline), agent, placement, restarted_at)),
+        data: digest(&(of_data(pipeline), placement, restarted_at)),
         duke: digest(&(of_dukes(duke), placement, restarted_at)),
     }
 }
@@ -124,7 +122,7 @@ mod tests {
                 false,
                 true,
             ),
-            (json!({ "duke": { "image": "duke:2" } }), true, true),
+            (json!({ "duke": { "image": "duke:2" } }), false, true),
             (json!({ "hardAntiAffinity": true }), true, true),
         ] {
             let now = asked(spec.clone());
@@ -156,9 +154,9 @@ mod tests {
         assert_eq!(
             all,
             [
-                "f3dc08f607b1a427",
+                "d3734c24c016252a",
                 "6d3c6d0b7d350ea0",
-                "febe17ce0e65ee88",
+                "4296481a8e61ed00",
                 "c560dd372de932e7",
             ]
         );
