@@ -12,13 +12,12 @@ mod table;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 use self::{group::Group, record::Recorder, table::Sample};
 use crate::{
-    client::probe::{Report, Told},
+    client::{probe::Report, run::Writer},
     cluster::{Cluster, Settings, operator},
     place, progress,
     scene::Scene,
@@ -198,20 +197,8 @@ async fn outage(cluster: &Cluster, group: &Group, master: &str) -> Result<Report
     let mut command = cluster.command_in_node("node-1", place::program()?)?;
     command
         .args(["probe", "--sentinel", &group.sentinel])
-        .args(["--settled-ms", "500", "--seconds", "60"])
-        .stdout(std::process::Stdio::piped())
-        .kill_on_drop(true);
-    let mut prober = command.spawn().context("starting the prober")?;
-    let output = prober.stdout.take().context("its output is piped")?;
-    let mut lines = BufReader::new(output).lines();
-    let mut next = async || -> Result<Told> {
-        let line = lines.next_line().await?.context("the prober ended")?;
-        serde_json::from_str(&line).with_context(|| format!("the prober said {line}"))
-    };
-    ensure!(next().await? == Told::Started, "the prober did not begin");
+        .args(["--settled-ms", "500", "--seconds", "60"]);
+    let writer = Writer::start(command).await?;
     cluster.kill_server(&group.scene.namespace, master).await?;
-    let Told::Ended(report) = next().await? else {
-        anyhow::bail!("the prober told nothing in the end");
-    };
-    Ok(report)
+    writer.ended().await
 }

@@ -3,16 +3,13 @@
 //! Uses a cluster of its own, or with `--context` one that is there. Leaves it standing, and says
 //! how to look around and how to take it away.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
-};
+use anyhow::{Result, ensure};
+use tokio::process::Command;
 
 use crate::{
-    client::probe::Told,
+    client::run::Writer,
     cluster::{Cluster, Settings},
     place, process, progress,
     scene::eventually,
@@ -105,21 +102,7 @@ impl Stage {
         progress::print(&format!(
             "writing every millisecond through duke-{PIPELINE}:26379, master name mymaster …"
         ));
-        let mut prober = self
-            .prober(&master)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let output = prober
-            .stdout
-            .take()
-            .context("the prober's output is piped")?;
-        let mut lines = BufReader::new(output).lines();
-        let first = lines.next_line().await?.unwrap_or_default();
-        ensure!(
-            serde_json::from_str(&first).is_ok_and(|told: Told| told == Told::Started),
-            "the prober could not write: {first}"
-        );
+        let writer = Writer::start(self.prober(&master)).await?;
         match self {
             Self::Own(cluster) => {
                 progress::print(&format!(
@@ -133,13 +116,7 @@ impl Stage {
                     .await?;
             }
         }
-        let Some(line) = lines.next_line().await? else {
-            bail!("the prober ended without a report");
-        };
-        let told = serde_json::from_str(&line).context("reading the prober's report")?;
-        let Told::Ended(report) = told else {
-            bail!("the prober told nothing: {line}")
-        };
+        let report = writer.ended().await?;
         let [from, to] = &report.masters;
         progress::print(&format!(
             "no write succeeded for {} ms; then the master was {to} instead of {from}; of {} acknowledged \

@@ -1,15 +1,11 @@
 //! The testbed's command line: parses and calls the library.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use integration::{
-    bench, build,
-    client::{
-        listen,
-        probe::{self, Limit, Target},
-    },
+    bench, build, client,
     cluster::{self, Cluster, ClusterName, Settings, operator},
     debian::{self, stock::Stock},
     demo,
@@ -79,11 +75,9 @@ enum Verb {
         #[command(subcommand)]
         fault: Fault,
     },
-    /// Writes without pause and reports, as JSON lines, how long nobody took its writes.
-    Probe(Probe),
-    /// Prints what an HTTP address answers.
-    #[command(hide = true)]
-    Fetch { address: String, path: String },
+    /// Clients, where pods are reachable.
+    #[command(flatten)]
+    Client(client::verb::Verb),
     /// Shows it all: a cluster, the operator, a master that dies and is replaced.
     Demo {
         /// Use the cluster of this kubectl context instead of one of our own.
@@ -115,9 +109,6 @@ enum Verb {
     },
     /// Holds the dependencies against the policy.
     Policy,
-    /// Prints what a Sentinel publishes on a channel, as JSON lines.
-    #[command(hide = true)]
-    Listen { address: String, channel: String },
     #[command(hide = true)]
     Enter { folder: PathBuf },
     #[command(hide = true)]
@@ -187,25 +178,6 @@ enum Fault {
     Start { program: String },
 }
 
-#[derive(Debug, clap::Args)]
-struct Probe {
-    /// Ask a Sentinel at this host:port for the master.
-    #[arg(long, required_unless_present = "address")]
-    sentinel: Option<String>,
-    /// Write to this host:port.
-    #[arg(long, conflicts_with = "sentinel")]
-    address: Option<String>,
-    /// The master's name at the Sentinel.
-    #[arg(long, default_value = "mymaster")]
-    master: String,
-    /// End at the latest after so many seconds.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// End when writes have flowed again for so many milliseconds after a gap.
-    #[arg(long)]
-    settled_ms: Option<u64>,
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
@@ -267,10 +239,7 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
             return pass(cluster.command_in_node(&machine, program)?.args(arguments)).await;
         }
         Verb::Fault { fault } => strike(&Cluster::open(name).await?, fault).await?,
-        Verb::Probe(arguments) => probe(arguments).await?,
-        Verb::Fetch { address, path } => {
-            progress::print(probe::fetch(&address, &path).await?.trim_end());
-        }
+        Verb::Client(verb) => verb.run().await?,
         Verb::Demo { context } => demo::run(name, context.as_deref()).await?,
         Verb::Forward { address } => cluster::forward(address).await?,
         Verb::Provision { kubeconfig, folder } => {
@@ -280,7 +249,6 @@ async fn act(name: &str, verb: Verb) -> Result<ExitCode> {
         Verb::Bench { rounds, kills } => {
             Box::pin(bench::run(name, bench::Plan { rounds, kills })).await?;
         }
-        Verb::Listen { address, channel } => listen::run(&address, &channel).await?,
         Verb::Upstream(plan) => return Ok(verdict(upstream::run(&plan).await?)),
         Verb::Stock { name } => {
             let unpacked = Stock::named(&name)?.ensure().await?;
@@ -337,19 +305,6 @@ async fn strike(cluster: &Cluster, fault: Fault) -> Result<()> {
         Fault::Stop { program } => cluster.stop_daemon(&program).await,
         Fault::Start { program } => cluster.start_daemon(&program).await,
     }
-}
-
-async fn probe(arguments: Probe) -> Result<()> {
-    let target = match (arguments.sentinel, arguments.address) {
-        (Some(sentinel), _) => Target::Sentinel(sentinel, arguments.master),
-        (None, Some(address)) => Target::Address(address),
-        (None, None) => unreachable!("clap asks for one of the two"),
-    };
-    let limit = Limit {
-        most: Duration::from_secs(arguments.seconds),
-        settled: arguments.settled_ms.map(Duration::from_millis),
-    };
-    probe::run(&target, limit, probe::print).await.map(drop)
 }
 
 /// Runs a program in our place, with our input and output.

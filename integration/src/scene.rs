@@ -21,6 +21,8 @@ use tokio::io::AsyncReadExt;
 
 /// How often a condition is looked at while a test waits for it.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
+/// How often one is looked at whose time is not measured.
+const PATIENT_PERIOD: Duration = Duration::from_millis(500);
 /// The label that names the Pipeline an object belongs to.
 const PIPELINE_LABEL: &str = "kubernetes.lol/pipeline";
 
@@ -114,11 +116,29 @@ impl PodView {
     }
 }
 
-/// Waits until `look` finds what it looks for.
+/// Waits until `look` finds what it looks for, looking so often that the time can be measured.
 ///
 /// # Errors
 /// When it has not within `within`; the message carries what the last look said.
-pub async fn eventually<T, F>(what: &str, within: Duration, mut look: F) -> Result<T>
+pub async fn eventually<T, F>(what: &str, within: Duration, look: F) -> Result<T>
+where
+    F: AsyncFnMut() -> Result<T>,
+{
+    wait(what, within, LOOK_PERIOD, look).await
+}
+
+/// The same for what takes its time and is not measured: a look costs programs in containers their time, too.
+///
+/// # Errors
+/// As [`eventually`].
+pub async fn patiently<T, F>(what: &str, within: Duration, look: F) -> Result<T>
+where
+    F: AsyncFnMut() -> Result<T>,
+{
+    wait(what, within, PATIENT_PERIOD, look).await
+}
+
+async fn wait<T, F>(what: &str, within: Duration, period: Duration, mut look: F) -> Result<T>
 where
     F: AsyncFnMut() -> Result<T>,
 {
@@ -129,7 +149,7 @@ where
             Err(reason) if started.elapsed() >= within => {
                 bail!("{what}: not within {} s: {reason:#}", within.as_secs());
             }
-            Err(_) => tokio::time::sleep(LOOK_PERIOD).await,
+            Err(_) => tokio::time::sleep(period).await,
         }
     }
 }
@@ -348,18 +368,22 @@ impl Scene {
     /// When it does not within `within`.
     pub async fn ready(&self, name: &str, within: Duration) -> Result<View> {
         eventually(&format!("Pipeline {name} is Ready"), within, async || {
-            let view = self.view(name).await?;
-            let ready = view
-                .conditions
-                .get("Ready")
-                .is_some_and(|(status, ..)| status == "True");
-            if ready && view.observed_generation == view.generation && !view.master.is_empty() {
-                Ok(view)
-            } else {
-                bail!("{view:?}")
-            }
+            self.is_ready(name).await
         })
         .await
+    }
+
+    async fn is_ready(&self, name: &str) -> Result<View> {
+        let view = self.view(name).await?;
+        let ready = view
+            .conditions
+            .get("Ready")
+            .is_some_and(|(status, ..)| status == "True");
+        if ready && view.observed_generation == view.generation && !view.master.is_empty() {
+            Ok(view)
+        } else {
+            bail!("{view:?}")
+        }
     }
 
     /// The pods of one component (`pipeline` or `duke`) of a Pipeline, by name.
@@ -551,8 +575,11 @@ impl Scene {
     /// # Errors
     /// When it is not within `within`.
     pub async fn settled(&self, name: &str, replicas: usize, within: Duration) -> Result<PodView> {
-        self.ready(name, within).await?;
-        eventually(&format!("group {name} is whole"), within, async || {
+        patiently(&format!("Pipeline {name} is Ready"), within, async || {
+            self.is_ready(name).await
+        })
+        .await?;
+        patiently(&format!("group {name} is whole"), within, async || {
             self.whole(name, replicas).await
         })
         .await

@@ -1,4 +1,4 @@
-//! A connection that speaks just enough of the servers' protocol for the prober and the listener.
+//! A connection that speaks just enough of the servers' protocol for the programs beside it.
 //!
 //! Speaks it itself, so that no library's patience or buffering is in what they measure.
 
@@ -22,10 +22,24 @@ pub(crate) struct Wire {
     pub(crate) address: String,
 }
 
+/// A command as it is sent.
+pub(crate) fn encode(words: &[&str]) -> Result<String> {
+    let mut command = format!("*{}\r\n", words.len());
+    for word in words {
+        write!(command, "${}\r\n{word}\r\n", word.len())?;
+    }
+    Ok(command)
+}
+
 impl Wire {
     /// Connects, within [`ATTEMPT`].
     pub(crate) async fn open(address: &str) -> Result<Self> {
-        let stream = timeout(ATTEMPT, TcpStream::connect(address)).await??;
+        timeout(ATTEMPT, Self::open_patiently(address)).await?
+    }
+
+    /// Connects, however long it takes.
+    pub(crate) async fn open_patiently(address: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(stream),
@@ -36,14 +50,16 @@ impl Wire {
     /// Sends a command and reads its answer: a line, a bulk string, or an array of these.
     pub(crate) async fn ask(&mut self, words: &[&str]) -> Result<Vec<String>> {
         timeout(ATTEMPT, async {
-            let mut command = format!("*{}\r\n", words.len());
-            for word in words {
-                write!(command, "${}\r\n{word}\r\n", word.len())?;
-            }
-            self.stream.write_all(command.as_bytes()).await?;
+            self.send(&encode(words)?).await?;
             self.next().await
         })
         .await?
+    }
+
+    /// Sends [`encode`]d commands, without waiting for their answers.
+    pub(crate) async fn send(&mut self, commands: &str) -> Result<()> {
+        self.stream.write_all(commands.as_bytes()).await?;
+        Ok(())
     }
 
     /// Reads the next answer or message, however long it takes to come.
