@@ -2,7 +2,11 @@
 //!
 //! Brought up by the first test that asks, or before; left standing for the next run.
 
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock, OnceLock},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use integration::{
@@ -19,7 +23,10 @@ use kube::{
     Api, Client,
     api::{DeleteParams, ListParams},
 };
-use tokio::sync::Mutex;
+use tokio::{
+    process::Command,
+    sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
+};
 
 /// How long a group may take to settle; a busy machine, not a promise.
 pub(crate) const SETTLE: Duration = Duration::from_secs(90);
@@ -35,10 +42,24 @@ const NAME: &str = "verify";
 const OPERATOR_USER: &str = "system:serviceaccount:default:pipelineoperator";
 
 /// The shared cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Bed {
     cluster: Cluster,
+    /// Held for as long as the test uses the cluster.
+    _place: Place,
 }
+
+/// Who else uses the cluster meanwhile.
+#[derive(Debug)]
+enum Place {
+    /// Others, too.
+    Beside { _guard: OwnedRwLockReadGuard<()> },
+    /// Nobody.
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+/// Taken by those who use the cluster.
+static PLACES: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
 /// Tells a story with every server, side by side.
 pub(crate) async fn with_each_server<F>(story: F) -> Result<()>
@@ -55,13 +76,29 @@ where
 static READY: OnceLock<Mutex<bool>> = OnceLock::new();
 
 impl Bed {
-    /// The cluster with the operator of this source tree in it.
+    /// The cluster with the operator of this source tree in it, together with other tests.
     pub(crate) async fn get() -> Result<Self> {
+        let guard = Arc::clone(&PLACES).read_owned().await;
+        Self::at(Place::Beside { _guard: guard }).await
+    }
+
+    /// The same for nobody else, not even for what an earlier test left to be removed.
+    pub(crate) async fn alone() -> Result<Self> {
+        let guard = Arc::clone(&PLACES).write_owned().await;
+        let bed = Self::at(Place::Alone { _guard: guard }).await?;
+        let namespace = "default".to_owned();
+        let client = bed.client().await?;
+        Scene { client, namespace }.alone().await?;
+        Ok(bed)
+    }
+
+    async fn at(place: Place) -> Result<Self> {
         let name = std::env::var("TESTBED_CLUSTER").unwrap_or_else(|_| NAME.to_owned());
         let mut ready = READY.get_or_init(|| Mutex::new(false)).lock().await;
         if *ready {
             return Ok(Self {
                 cluster: Cluster::open(&name).await?,
+                _place: place,
             });
         }
         let mut settings = Settings::new(&name)?;
@@ -69,10 +106,29 @@ impl Bed {
             settings.kubernetes = version;
         }
         let cluster = Cluster::up(&settings).await?;
-        let bed = Self { cluster };
+        let bed = Self {
+            cluster,
+            _place: place,
+        };
         bed.install().await?;
         *ready = true;
         Ok(bed)
+    }
+
+    /// How often something is done: more in the long form, which `STORIES_LONG` asks for.
+    pub(crate) fn often(usually: usize, long: usize) -> usize {
+        if std::env::var_os("STORIES_LONG").is_some() {
+            long
+        } else {
+            usually
+        }
+    }
+
+    /// A client program of the testbed, to run on a node.
+    pub(crate) fn client_program(&self, node: &str, words: &[&str]) -> Result<Command> {
+        let mut command = self.cluster.command_in_node(node, place::program()?)?;
+        command.args(words);
+        Ok(command)
     }
 
     /// A namespace of the test's own.
@@ -136,9 +192,60 @@ impl Bed {
             .count())
     }
 
+    /// Waits for about half a minute, as the operator's own renewals of its lease tell: long enough for
+    /// whatever it does again and again.
+    pub(crate) async fn window(&self) -> Result<()> {
+        let before = self.lease_renewals()?;
+        eventually(
+            "fifteen renewals of the lease have passed",
+            SETTLE,
+            async || {
+                let passed = self.lease_renewals()?.saturating_sub(before);
+                ensure!(passed >= 15, "{passed}");
+                Ok(())
+            },
+        )
+        .await
+    }
+
+    /// Does something under an operator with another variable, and gives it back the one it had.
+    pub(crate) async fn with_operator_variable<F>(
+        &self,
+        name: &str,
+        value: &str,
+        work: F,
+    ) -> Result<()>
+    where
+        F: AsyncFnOnce() -> Result<()>,
+    {
+        let (deployment, namespace) = operator::DEPLOYMENT;
+        let deployment = format!("deployment/{deployment}");
+        let setting = format!("{name}={value}");
+        self.kubectl(&["set", "env", &deployment, "-n", namespace, &setting])
+            .await?;
+        self.scale_operator(operator::REPLICAS).await?;
+        let outcome = work().await;
+        self.install().await?;
+        outcome
+    }
+
     /// What the operator ever wrote, leases apart.
     pub(crate) fn operator_writes(&self) -> Result<Vec<String>> {
         self.operator_requests(audit::Request::is_write)
+    }
+
+    /// What the operator ever wrote about one object or, with no name, one kind of object of a namespace,
+    /// answered or refused.
+    pub(crate) fn written(&self, scene: &Scene, resource: &str, name: &str) -> Result<usize> {
+        let requests = audit::read(&self.cluster.log("audit"))?;
+        let about = |request: &&audit::Request| {
+            request.user == OPERATOR_USER
+                && request.is_write()
+                && request.namespace == scene.namespace
+                && request.resource == resource
+                && (name.is_empty() || request.name == name || request.name.is_empty())
+        };
+        Ok(requests.iter().filter(about).count())
     }
 
     /// What the operator ever listed.
@@ -189,6 +296,44 @@ impl Bed {
     /// Kills the server process of a data pod: signal 9, without a word to Kubernetes.
     pub(crate) async fn kill_server(&self, scene: &Scene, pod: &str) -> Result<()> {
         self.cluster.kill_server(&scene.namespace, pod).await
+    }
+
+    /// Stops the server process of a data pod from being run.
+    pub(crate) async fn freeze_server(&self, scene: &Scene, pod: &str) -> Result<()> {
+        self.cluster.freeze_server(&scene.namespace, pod).await
+    }
+
+    /// Empties a node as an administrator does, by the eviction API, and gives it back to the scheduler.
+    ///
+    /// # Errors
+    /// When not everything is gone within the time a careful administrator waits.
+    pub(crate) async fn drain(&self, node: &str) -> Result<()> {
+        let drained = self
+            .kubectl(&[
+                "drain",
+                node,
+                "--ignore-daemonsets",
+                "--delete-emptydir-data",
+                "--force",
+                "--timeout=240s",
+            ])
+            .await;
+        self.kubectl(&["uncordon", node]).await?;
+        drained
+            .map(drop)
+            .with_context(|| format!("draining {node}"))
+    }
+
+    /// Keeps new pods off some nodes while something is done.
+    pub(crate) async fn cordoned<T>(
+        &self,
+        nodes: &[&str],
+        work: impl AsyncFnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.kubectl(&[&["cordon"][..], nodes].concat()).await?;
+        let outcome = work().await;
+        self.kubectl(&[&["uncordon"][..], nodes].concat()).await?;
+        outcome
     }
 
     /// Cuts a node off from everything else.
@@ -261,7 +406,7 @@ impl Bed {
 
     /// helm's output.
     pub(crate) async fn helm(&self, words: &[&str]) -> Result<String> {
-        let mut command = tokio::process::Command::new(&self.cluster.programs().helm);
+        let mut command = Command::new(&self.cluster.programs().helm);
         command
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .args(words);

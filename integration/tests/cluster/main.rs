@@ -12,3 +12,4 @@ mod field;
 mod packaging;
 mod recovery;
 mod rest;
+mod stories;
