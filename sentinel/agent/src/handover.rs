@@ -385,7 +385,8 @@ mod tests {
         let scene = Scene::new(&["NOPERM no permissions"], &[LATER, LATER, moved], 2);
         let (outcome, took) = scene.end(GRACE).await;
         assert_eq!(outcome, Outcome::NotMaster);
-        assert!(took < Duration::from_secs(1), "{took:?}");
+        // By the Dukes' word, not because patience has run out.
+        assert!(took < FUTILE_PATIENCE, "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
