@@ -41,6 +41,9 @@ impl Closed {
             let (found, quorum) = (self.finding_down(), durable.quorum.max(1));
             return format!("{found} Dukes find the master down, and {quorum} must");
         }
+        if durable.nodes.is_empty() {
+            return "this Duke was not told the data nodes of its group".to_owned();
+        }
         if self.candidate().is_none() {
             return self.nobody_fit();
         }

@@ -245,7 +245,13 @@ impl Open {
         };
         self.server_event(master, target, Level::Warning, "+selected-slave");
         let own = &master.server;
-        let alive = own.command.up().is_some() && own.down.is_none() && !own.reports_slave;
+        // What it said before it became master is no news of it.
+        let is_news = master
+            .switched
+            .is_none_or(|(since, _)| own.informed >= Some(since));
+        let made_way = own.reports_slave && is_news;
+        // A connection that was cut off with the clients' is back in a moment.
+        let alive = own.down.is_none() && !made_way;
         let helps = alive && !self.mutated(Mutant::PromoteAtOnce);
         match master.cause {
             Cause::Coordination if !alive || !own.info.hands_over => {

@@ -130,7 +130,14 @@ impl Closed {
     }
 
     /// Makes the old master a master again, in the epoch in which it made way; its clients notice nothing.
+    ///
+    /// Without a connection to it no order would reach it, and it may be another process when it is back: then the
+    /// group has no master, and a new election finds one.
     pub(super) fn give_back(&mut self, epoch: u64, old: Old<SocketAddr>) {
+        let node = self.nodes.get(&old.at);
+        if node.is_none_or(|node| node.wire.up().is_none()) {
+            return self.retry_soon();
+        }
         tracing::warn!(address = %old.at, "gave the old master its role back");
         let besides = Besides {
             unpause: old.held,

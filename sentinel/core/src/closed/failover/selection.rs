@@ -45,7 +45,12 @@ impl Closed {
     /// nothing whole, the master of before may have writes nobody else has, and another history is another
     /// group's. None of them takes the place of a master that may come back with more, however long it stays
     /// away: then there is none until it does, or until the operator gives the group a new beginning.
+    ///
+    /// A Duke that was not told the data nodes of record cannot know who else may have more: it chooses nobody.
     pub(crate) fn candidate(&self) -> Option<SocketAddr> {
+        if self.durable.nodes.is_empty() {
+            return None;
+        }
         let fit = || self.nodes.values().filter(|node| self.is_fit(node));
         let current = self.best(fit().filter(|node| self.is_current(node)));
         let chosen = self

@@ -48,6 +48,10 @@ impl Open {
             server.next_info = now;
             server.role_since = now;
         }
+        if !led {
+            // What it is about to say may still be of the time before.
+            master.server.doubt(now);
+        }
         master.odown = None;
         master.leader = None;
         master.failover = Failover::Idle;
