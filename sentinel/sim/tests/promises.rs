@@ -6,7 +6,7 @@ use duke_sim::{Group, Mutation, Options, run};
 /// Fresh seeds of a plain test run; the program runs as many as one likes.
 const SEEDS: u64 = 40;
 /// After so many seeds a broken rule must have been noticed.
-const MUTANT_SEEDS: u64 = 2_000;
+const MUTANT_SEEDS: u64 = 4_000;
 
 const GROUPS: [Group; 2] = [Group::Closed, Group::Open];
 

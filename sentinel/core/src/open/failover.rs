@@ -250,8 +250,9 @@ impl Open {
             .switched
             .is_none_or(|(since, _)| own.informed >= Some(since));
         let made_way = own.reports_slave && is_news;
-        // A connection that was cut off with the clients' is back in a moment.
-        let alive = own.down.is_none() && !made_way;
+        // A connection that was cut off with the clients' is back in a moment; who never answered is not waited for.
+        let answers = own.command.up().is_some() || !own.info.run_id.is_empty();
+        let alive = answers && own.down.is_none() && !made_way;
         let helps = alive && !self.mutated(Mutant::PromoteAtOnce);
         match master.cause {
             Cause::Coordination if !alive || !own.info.hands_over => {
