@@ -271,7 +271,7 @@ impl Closed {
             self.candidacy_deadline(),
             self.failover_deadline(),
             self.handover_expiry(),
-            self.cut.map(|cut| cut.until),
+            self.cut.as_ref().map(|cut| cut.until),
         ];
         nodes.chain(peers).chain(own).flatten().min()
     }

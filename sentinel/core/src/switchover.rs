@@ -173,6 +173,15 @@ impl Switchover {
         matches!(self.step, Step::Demoting { .. } | Step::Draining { .. })
     }
 
+    /// The old master, which is `at`, if it was told to make way.
+    pub(crate) fn made_way<T>(&self, at: T) -> Option<Old<T>> {
+        self.has_demoted().then(|| Old {
+            at,
+            process: self.processes[0].clone(),
+            held: self.may_hold(),
+        })
+    }
+
     /// Whether the master may be holding writes.
     pub(crate) fn may_hold(&self) -> bool {
         match self.step {

@@ -202,7 +202,9 @@ impl Closed {
     ) {
         self.give_role(target, NO_ONE, besides, Purpose::Promotion(epoch));
         self.inform(target, SELECTION_PATIENCE);
-        let patience = old.map_or(PROMOTION_PATIENCE, |_| HANDOVER_PATIENCE);
+        let patience = old
+            .as_ref()
+            .map_or(PROMOTION_PATIENCE, |_| HANDOVER_PATIENCE);
         self.failover = Failover::Promoting {
             epoch,
             target,
@@ -263,10 +265,11 @@ impl Closed {
             obeyed: true,
             old,
             ..
-        } = self.failover
+        } = &self.failover
         else {
             return;
         };
+        let (epoch, target, old) = (*epoch, *target, old.clone());
         if target == address && self.nodes.get(&address).is_some_and(Node::is_master) {
             self.publish_node("+promoted-slave", address);
             self.publish_master("+failover-state-reconf-slaves", "");
@@ -296,8 +299,8 @@ impl Closed {
     }
 
     fn abort_promotion(&mut self, target: SocketAddr) {
-        let (epoch, old) = match self.failover {
-            Failover::Promoting { epoch, old, .. } => (epoch, old),
+        let (epoch, old) = match &self.failover {
+            Failover::Promoting { epoch, old, .. } => (*epoch, old.clone()),
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::Selecting { .. }
@@ -306,7 +309,7 @@ impl Closed {
         self.publish_node("-failover-abort-slave-timeout", target);
         self.spare(target);
         match old.filter(|_| !self.mutated(Mutant::KeepRole)) {
-            Some(old) => self.give_back(epoch, old),
+            Some(old) => self.give_back(epoch, &old),
             None => self.retry_soon(),
         }
         self.withdraw(target);

@@ -433,7 +433,7 @@ impl Open {
         let own = [
             Self::election_deadline(master),
             self.failover_deadline(master),
-            master.cut.map(|cut| cut.until),
+            master.cut.as_ref().map(|cut| cut.until),
         ];
         servers.chain(sentinels).chain(own).flatten().min()
     }

@@ -11,23 +11,25 @@ use crate::time::Time;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// A master that was told to follow nowhere, so that another may take its place.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Old<T> {
     /// Which one.
     pub(crate) at: T,
+    /// Its process, by `run_id`. Another one at its place may have lost the data.
+    pub(crate) process: String,
     /// Whether it may be holding its clients' writes.
     pub(crate) held: bool,
 }
 
 /// Clients of an old master that are still to be cut off.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Cut<T> {
     pub(crate) old: Old<T>,
     /// Not later.
     pub(crate) until: Time,
 }
 
-impl<T: Copy> Cut<T> {
+impl<T> Cut<T> {
     /// This Duke knows the new master since `now`.
     pub(crate) fn new(now: Time, old: Old<T>) -> Self {
         let until = now.after(PATIENCE);
@@ -46,7 +48,11 @@ mod tests {
 
     #[test]
     fn clients_are_cut_off_when_all_know_where_to_go_or_after_a_while() {
-        let old = Old { at: 1, held: true };
+        let old = Old {
+            at: 1,
+            process: "p".to_owned(),
+            held: true,
+        };
         let cut = Cut::new(Time::from_millis(100), old);
         assert!(!cut.is_due(Time::from_millis(120), false));
         assert!(cut.is_due(Time::from_millis(100), true));

@@ -106,7 +106,7 @@ impl Closed {
                 self.publish_node("-failover-abort-slave-timeout", target);
                 self.spare(target);
                 match self.made_way(master) {
-                    Some(old) => self.give_back(epoch, old),
+                    Some(old) => self.give_back(epoch, &old),
                     None => self.retry_soon(),
                 }
             }
@@ -125,17 +125,16 @@ impl Closed {
         let Failover::HandingOver { plan, .. } = &self.failover else {
             return None;
         };
-        let held = plan.may_hold();
-        plan.has_demoted().then_some(Old { at: master, held })
+        plan.made_way(master)
     }
 
     /// Makes the old master a master again, in the epoch in which it made way; its clients notice nothing.
     ///
-    /// Without a connection to it no order would reach it, and it may be another process when it is back: then the
-    /// group has no master, and a new election finds one.
-    pub(super) fn give_back(&mut self, epoch: u64, old: Old<SocketAddr>) {
-        let node = self.nodes.get(&old.at);
-        if node.is_none_or(|node| node.wire.up().is_none()) {
+    /// Only the process that made way is sure to have all that it had: if that one cannot be reached, the group has no
+    /// master, and a new election finds one.
+    pub(super) fn give_back(&mut self, epoch: u64, old: &Old<SocketAddr>) {
+        let same = |node: &Node| node.is_known() && node.info.run_id == old.process;
+        if !self.nodes.get(&old.at).is_some_and(same) {
             return self.retry_soon();
         }
         tracing::warn!(address = %old.at, "gave the old master its role back");

@@ -85,7 +85,7 @@ impl Closed {
 
     /// The old master whose clients are not cut off yet, because some Duke may still send them back to it.
     fn spared_master(&mut self, master: SocketAddr) -> Option<SocketAddr> {
-        let cut = self.cut?;
+        let cut = self.cut.as_ref()?;
         let ours = Some((self.durable.generation, self.durable.config_epoch));
         let all_know = self.is_durable(self.switch_saved)
             && self.peers.values().all(|peer| {
@@ -93,10 +93,12 @@ impl Closed {
                 out_of_reach || peer.believes == ours
             });
         let follows = |node: &Node| node.info.role.follows(master);
-        if self.nodes.get(&cut.old.at).is_none_or(follows) {
+        let old = cut.old.at;
+        let spared = !cut.is_due(self.now, all_know);
+        if self.nodes.get(&old).is_none_or(follows) {
             self.cut = None;
         }
-        (!cut.is_due(self.now, all_know)).then_some(cut.old.at)
+        spared.then_some(old)
     }
 
     /// How many Dukes go before this one in giving orders.

@@ -45,7 +45,7 @@ impl Open {
             let Some(server) = master.server_of(id) else {
                 continue;
             };
-            let spared = master.cut.is_some_and(|cut| cut.old.at == id);
+            let spared = master.cut.as_ref().is_some_and(|cut| cut.old.at == id);
             let open = server.reconf == Reconf::None && !server.former && !spared;
             if !open || server.command.up().is_none() || (busy(master) >= most && !timed_out) {
                 continue;

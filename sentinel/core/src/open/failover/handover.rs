@@ -133,7 +133,7 @@ impl Open {
                 self.master_event(master, Level::Warning, "-failover-abort-slave-timeout");
                 self.spare(master, target);
                 match Self::made_way(master) {
-                    Some(old) => self.give_back(master, epoch, old),
+                    Some(old) => self.give_back(master, epoch, &old),
                     None => self.retry_later(master),
                 }
             }
@@ -171,15 +171,21 @@ impl Open {
         let Failover::HandingOver { plan, .. } = &master.failover else {
             return None;
         };
-        let old = Old {
-            at: master.server.id,
-            held: plan.may_hold(),
-        };
-        plan.has_demoted().then_some(old)
+        plan.made_way(master.server.id)
     }
 
     /// Makes the old master a master again, in the epoch in which it made way; its clients notice nothing.
-    pub(super) fn give_back(&mut self, master: &mut Master, epoch: u64, old: Old<u64>) {
+    ///
+    /// Only the process that made way is sure to have all that it had: if that one cannot be reached, there is no
+    /// master until the next election.
+    pub(super) fn give_back(&mut self, master: &mut Master, epoch: u64, old: &Old<u64>) {
+        let same = |server: &Server| {
+            let known = server.command.up().is_some() && server.informed.is_some();
+            known && server.info.run_id == old.process
+        };
+        if !master.server_of(old.at).is_some_and(same) {
+            return self.retry_later(master);
+        }
         tracing::warn!(name = master.name, "gave the old master its role back");
         let besides = Besides {
             rewrite: true,
@@ -293,7 +299,7 @@ impl Open {
     /// follow that one with the same words. The disk is not waited for, since their writes are held: if this Duke
     /// forgets the new master in a crash, all see that the old one is none any more.
     pub(super) fn cut_off(&mut self, master: &mut Master) {
-        let Some(cut) = master.cut else { return };
+        let Some(cut) = &master.cut else { return };
         let epoch = Some(master.config_epoch);
         let all_know = self.outbox.is_durable(master.switch_saved)
             && master.sentinels.values().all(|witness| {
@@ -304,9 +310,9 @@ impl Open {
         if !cut.is_due(self.now, all_know) {
             return;
         }
+        let (now, id, held) = (self.now, cut.old.at, cut.old.held);
         master.cut = None;
-        let (now, id) = (self.now, cut.old.at);
-        self.point_by(Way::Behind, master, id, cut.old.held);
+        self.point_by(Way::Behind, master, id, held);
         if let Some(server) = master.server_of_mut(id) {
             server.former = false;
             server.next_order = now.after(ORDER_PERIOD);

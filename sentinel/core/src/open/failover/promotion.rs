@@ -59,7 +59,9 @@ impl Open {
             server.info.run_id.clone_into(&mut run_id);
         }
         self.inform(master, target);
-        let most = old.map_or(PROMOTION_PATIENCE, |_| HANDOVER_PATIENCE);
+        let most = old
+            .as_ref()
+            .map_or(PROMOTION_PATIENCE, |_| HANDOVER_PATIENCE);
         let patience = most.min(master.conf.failover_timeout);
         master.failover = Failover::Promoting {
             epoch,
@@ -226,12 +228,13 @@ impl Open {
         let old = master.server.id;
         self.switch(master, &to, true);
         if let Some(gone) = made_way {
+            let at = gone.at;
             let cut = Cut::new(self.now, gone);
-            master.cut = Some(cut);
-            if let Some(server) = master.server_of_mut(gone.at) {
+            if let Some(server) = master.server_of_mut(at) {
                 // It would wait there with the writes, and the order behind it.
                 server.next_hello = cut.until;
             }
+            master.cut = Some(cut);
         }
         let endpoint = self.endpoint(&to);
         if old != id {
@@ -284,8 +287,8 @@ impl Open {
     pub(super) fn abort_promotion(&mut self, master: &mut Master, target: u64) {
         self.master_event(master, Level::Warning, "-failover-abort-slave-timeout");
         self.spare(master, target);
-        let made_way = match master.failover {
-            Failover::Promoting { epoch, old, .. } => Some(epoch).zip(old),
+        let made_way = match &master.failover {
+            Failover::Promoting { epoch, old, .. } => Some(*epoch).zip(old.clone()),
             Failover::Idle
             | Failover::Candidate { .. }
             | Failover::Selecting { .. }
@@ -293,7 +296,7 @@ impl Open {
             | Failover::Following { .. } => None,
         };
         match made_way.filter(|_| !self.mutated(Mutant::KeepRole)) {
-            Some((epoch, old)) => self.give_back(master, epoch, old),
+            Some((epoch, old)) => self.give_back(master, epoch, &old),
             None => self.retry_later(master),
         }
     }
