@@ -9,94 +9,78 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The observed state of a Pipeline.
+// What is absent is written as `null`: a merge patch takes nothing away that it does not name.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineStatus {
     /// The generation of the object that this status speaks of.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
     /// How often the group was seeded. Whatever is of an older generation is refused by everyone.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
 
     /// The epoch in which the present master was elected.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
 
     /// The master's pod; absent while nobody is master.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,
 
     /// The master's address, `ip:port`; absent while nobody is master.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub master_address: Option<String>,
 
     /// The master that the group had last, which may be gone. Never cleared: after a loss of
     /// everything it says where the newest data lay.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_master: Option<LastMaster>,
 
     /// Data pods ready and wanted, for the column, as `3/3`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<String>,
 
     /// Dukes ready and wanted, for the column, as `3/3`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dukes: Option<String>,
 
     /// Data pods that are ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
 
     /// Data pods that exist.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub total_replicas: Option<i32>,
 
     /// Dukes that are ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_dukes: Option<i32>,
 
     /// Dukes that exist.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub total_dukes: Option<i32>,
 
     /// Selects the data pods, for the scale subresource.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 
     /// One word for humans; programs read the conditions.
     #[schemars(with = "Option<String>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
     /// What keeps the phase from being `Ready`, and what to do about it; a sentence for humans.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub phase_reason: Option<String>,
 
     /// What holds and what does not, by type.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
     /// The last change of master.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failover: Option<LastFailover>,
 
     /// The data nodes of record: the pods that hold, or held last, the group's data. Written when
     /// one of them is replaced, falls out of sync or is back in sync, and only while there is a master.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".into()]))]
     pub data_nodes: Vec<DataNode>,
 
     /// The names of the streams of writes (`master_replid`) that made the group's data, the newest
     /// first: servers that were started anew are compared by them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub histories: Vec<String>,
 
     /// Whether the master was ever seen with a key: a group that had data is not seeded empty
     /// without a word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub had_data: Option<bool>,
 }
 
@@ -203,6 +187,18 @@ mod tests {
         let text = r#"{"phase": "Teleporting", "moons": 3}"#;
         let status: PipelineStatus = serde_json::from_str(text).unwrap();
         assert_eq!(status.phase, Some(Phase::Unknown));
+    }
+
+    /// A merge patch takes nothing away that it does not name.
+    #[test]
+    fn what_is_absent_is_written_too() {
+        let absent = serde_json::to_value(PipelineStatus::default()).unwrap();
+        let fields = serde_json::to_value(schemars::schema_for!(PipelineStatus)).unwrap();
+        let fields = fields["properties"].as_object().unwrap();
+        assert!(!fields.is_empty());
+        for field in fields.keys() {
+            assert!(absent.get(field).is_some(), "{field}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! new address, so that none of them is the node they know: they are told which one it is now. Or a
 //! human has chosen. In all other cases the Dukes decide and nothing here happens.
 //!
-//! [`choice`] says who becomes master and what is waited for; [`absence`] who may still be master out of
-//! sight; [`evidence`] whose data is newer; [`order`] what a human may decide instead; [`record`] what the
+//! `choice` says who becomes master and what is waited for; `absence` who may still be master out of
+//! sight; `evidence` whose data is newer; `order` what a human may decide instead; `record` what the
 //! status keeps for all that.
 
 use std::net::SocketAddr;

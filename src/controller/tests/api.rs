@@ -202,7 +202,8 @@ impl State {
             }
         }
         if whole.is_some() {
-            object["status"] = body["status"].clone();
+            let status = json!({ "status": body["status"] });
+            merge(&mut object, &status);
         } else {
             merge(&mut object, &body);
         }
@@ -248,15 +249,23 @@ impl State {
     }
 }
 
-/// Lays `patch` over `object`, lists whole.
+/// Lays `patch` over `object`, lists whole; a `null` takes away (RFC 7386).
 fn merge(object: &mut Value, patch: &Value) {
-    match (object, patch) {
-        (Value::Object(object), Value::Object(patch)) => {
-            for (key, value) in patch {
-                merge(object.entry(key.clone()).or_insert(Value::Null), value);
-            }
+    let Value::Object(patch) = patch else {
+        return object.clone_from(patch);
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    let Value::Object(object) = object else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key.clone()).or_insert(Value::Null), value);
         }
-        (object, patch) => object.clone_from(patch),
     }
 }
 

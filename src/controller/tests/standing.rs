@@ -80,6 +80,26 @@ async fn somebody_elses_object_is_never_written_and_told() {
 }
 
 #[tokio::test]
+async fn what_no_longer_holds_leaves_the_status_in_one_write() {
+    let api = cluster(&json!({}));
+    settle(&operator(&api), &api).await;
+    let reference = api.objects()[PIPELINE]["status"].clone();
+    assert!(reference["master"].is_null(), "{reference}");
+    api.edit(PIPELINE, |object| {
+        object["status"]["master"] = json!("pipeline-oolong-7");
+        object["status"]["lastFailover"] = Value::Null;
+    });
+    let before = api.requests().len();
+    pass_often(&operator(&api)).await;
+    assert_eq!(api.objects()[PIPELINE]["status"], reference);
+    let written = api.requests()[before..]
+        .iter()
+        .filter(|line| line.contains("/status"))
+        .count();
+    assert_eq!(written, 1, "{:#?}", api.requests());
+}
+
+#[tokio::test]
 async fn what_lost_its_owner_is_adopted_with_what_is_in_it() {
     let api = cluster(&json!({}));
     settle(&operator(&api), &api).await;
