@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,11 @@ use crate::wire::{Wire, text};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Servers and sentinels listen on so many ports from the lowest one.
+const LOWEST_PORT: u32 = 12_000;
+const PORTS: u32 = 20_000;
+/// How much of a log is shown when a test fails.
+const SHOWN_LINES: usize = 60;
 /// For one answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -75,9 +81,17 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// A port nobody listens on, of those that the kernel gives to no outgoing connection: whoever is started again
+/// finds it free.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let turn = std::process::id().wrapping_mul(37) + TRIED.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(LOWEST_PORT + turn % PORTS).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn address(port: u16) -> SocketAddr {
@@ -266,6 +280,19 @@ impl World {
         }
     }
 
+    /// Prints the end of everybody's log.
+    fn show(&self) {
+        let servers = self.servers.iter().map(|it| it.folder.join("log"));
+        let sentinels = self.sentinels.iter();
+        let logs = servers.chain(sentinels.map(|it| it.conf.with_extension("log")));
+        for log in logs {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let shown = lines.len().saturating_sub(SHOWN_LINES);
+            eprintln!("{}:\n{}", log.display(), lines[shown..].join("\n"));
+        }
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -318,9 +345,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // What cannot be removed is only a little rubbish.
-            drop(fs::remove_dir_all(&self.folder));
+        if std::thread::panicking() {
+            return self.show();
         }
+        // What cannot be removed is only a little rubbish.
+        drop(fs::remove_dir_all(&self.folder));
     }
 }
