@@ -103,7 +103,7 @@ async fn a_deleted_master_pod_is_replaced_and_comes_back_as_a_replica() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_node_costs_only_the_pods_on_it() -> Result<()> {
-    let bed = Bed::get().await?;
+    let bed = Bed::alone().await?;
     // One after the other: two nodes away at once would be another story.
     for (name, image) in IMAGES {
         let (scene, master) = begin(&bed, &format!("node-{name}"), image).await?;
@@ -127,7 +127,7 @@ async fn a_lost_node_costs_only_the_pods_on_it() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_needs_no_operator_and_is_recorded_when_it_returns() -> Result<()> {
-    let bed = Bed::get().await?;
+    let bed = Bed::alone().await?;
     let (scene, master) = begin(&bed, "absent-operator", IMAGES[0].1).await?;
     bed.scale_operator(0).await?;
     let outcome = async {

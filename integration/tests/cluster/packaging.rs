@@ -168,7 +168,7 @@ async fn deletion_removes_everything_but_kept_volumes() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chart_installs_upgrades_and_goes_away() -> Result<()> {
-    let bed = Bed::get().await?;
+    let bed = Bed::alone().await?;
     bed.helm(&["lint", "--strict", &Bed::chart()]).await?;
     bed.without_operator(async |bed| {
         let scene = bed.scene("chart").await?;
