@@ -28,7 +28,7 @@ use crate::{
     process, progress,
 };
 
-/// The cluster of the suites `cluster` and `stories`, as their tests call it.
+/// The cluster of the suites `cluster` and `stories-long`, as their tests call it.
 const CLUSTER: &str = "verify";
 
 /// Which suites run, and what is left standing.

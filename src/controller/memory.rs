@@ -17,8 +17,12 @@ use super::{
 /// How often an object that somebody else keeps changing is put back before it is left alone.
 const REPAIRS_MAX: u32 = 3;
 
-/// How long an object that somebody else keeps changing is left alone.
-const TRUCE: Duration = Duration::from_mins(10);
+/// How long an object that somebody else keeps changing is left alone at first; twice as long when
+/// it was changed again after that.
+const TRUCE: Duration = Duration::from_mins(1);
+
+/// How long it is left alone at most. What lies further apart has nothing to do with each other.
+const LONGEST_TRUCE: Duration = Duration::from_mins(10);
 
 /// A directive of one process of a data node.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -54,6 +58,14 @@ impl Drift {
     #[must_use]
     pub fn is_contested(&self) -> bool {
         self.repairs >= REPAIRS_MAX
+    }
+
+    /// How long it is left alone after it was put back last.
+    fn truce(&self) -> Duration {
+        let doublings = self.repairs.saturating_sub(REPAIRS_MAX).min(16);
+        TRUCE
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(LONGEST_TRUCE)
     }
 }
 
@@ -112,11 +124,11 @@ impl Memory {
             repaired: now,
         });
         drift.field = Some(field);
-        let peace = now.saturating_duration_since(drift.repaired) >= TRUCE;
-        if drift.is_contested() && !peace {
+        let passed = now.saturating_duration_since(drift.repaired);
+        if drift.is_contested() && passed < drift.truce() {
             return false;
         }
-        drift.repairs = if peace && !drift.is_contested() {
+        drift.repairs = if passed >= LONGEST_TRUCE && !drift.is_contested() {
             1
         } else {
             drift.repairs.saturating_add(1)
@@ -129,7 +141,7 @@ impl Memory {
     pub fn is_as_written(&mut self, id: &ObjectId, now: Instant) {
         if let Some(drift) = self.drifts.get_mut(id) {
             drift.field = None;
-            if now.saturating_duration_since(drift.repaired) >= TRUCE {
+            if now.saturating_duration_since(drift.repaired) >= LONGEST_TRUCE {
                 self.drifts.remove(id);
             }
         }
@@ -141,5 +153,31 @@ impl Memory {
         self.refusals
             .get(&id.to_string())
             .is_some_and(|refusal| refusal.is_foreign)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::object::Kind;
+
+    #[test]
+    fn what_is_changed_again_and_again_is_put_back_ever_more_seldom() {
+        let id = ObjectId {
+            kind: Kind::Service,
+            name: "duke-oolong".to_owned(),
+        };
+        let begun = Instant::now();
+        let mut memory = Memory::default();
+        let repaired: Vec<u64> = (0..4000)
+            .filter(|second| {
+                let now = begun + Duration::from_secs(*second);
+                memory.may_repair(&id, "spec.type".to_owned(), now)
+            })
+            .collect();
+        assert_eq!(
+            repaired,
+            [0, 1, 2, 62, 182, 422, 902, 1502, 2102, 2702, 3302, 3902]
+        );
     }
 }

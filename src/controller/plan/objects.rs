@@ -171,7 +171,7 @@ fn contested(wanted: &BTreeSet<ObjectId>, memory: &Memory) -> Vec<String> {
         .filter_map(|(id, drift)| {
             let field = drift.field.as_ref()?;
             Some(format!(
-                "{id}: somebody changes {field} whenever it is put back, and it is left as it is; \
+                "{id}: somebody changes {field} whenever it is put back, which is now done ever more seldom; \
                  look for an admission webhook or a controller that writes it"
             ))
         })
