@@ -432,6 +432,7 @@ impl Closed {
             // A switchover goes by a vote that is durable, and writes stand still meanwhile.
             Purpose::Greeting
             | Purpose::Info
+            | Purpose::News
             | Purpose::Part
             | Purpose::Holding(_)
             | Purpose::Demotion(_) => self.outbox.free(output),
@@ -678,7 +679,7 @@ impl Closed {
             return;
         }
         match (&owner, purpose) {
-            (_, Purpose::Greeting | Purpose::Nothing | Purpose::Part) => {
+            (_, Purpose::Greeting | Purpose::News | Purpose::Nothing | Purpose::Part) => {
                 if let Frame::Error(text) = reply {
                     let text = String::from_utf8_lossy(text);
                     tracing::warn!(?owner, %text, "a peer refused a command");

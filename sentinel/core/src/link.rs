@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     Identity,
     /// Its answer tells nothing.
     Nothing,
+    /// A hello that need not wait for the disk; its answer tells nothing.
+    News,
     /// PING.
     Ping,
     /// INFO.

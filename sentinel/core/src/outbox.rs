@@ -98,6 +98,11 @@ impl Outbox {
         self.writing = writing;
     }
 
+    /// Whether the newest state has this number, and everything before it is durable.
+    pub(crate) fn is_last(&self, sequence: u64) -> bool {
+        self.sequence == sequence && self.is_durable(sequence.saturating_sub(1))
+    }
+
     /// Takes back every request of these that waits for the disk; says which.
     pub(crate) fn withdraw(&mut self, requests: &BTreeSet<RequestId>) -> BTreeSet<RequestId> {
         let waiting = |output: &Output| {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Where Dukes tell each other of themselves.
-const HELLO_CHANNEL: &str = "__sentinel__:hello";
+pub(crate) const HELLO_CHANNEL: &str = "__sentinel__:hello";
 /// The longest name a client may give itself, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 /// Every command there is, for COMMAND.

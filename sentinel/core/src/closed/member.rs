@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use duke_resp::Frame;
 
 use crate::{
-    closed::{Closed, epoch},
+    closed::{Closed, command::HELLO_CHANNEL, epoch},
     link::{Purpose, Wire},
     mutation::Mutant,
     output::Output,
@@ -194,12 +194,16 @@ impl Closed {
         };
         let text = hello.print();
         let next = self.now.after(HELLO_PERIOD);
+        // A master that this Duke made is one, by votes that are on disk, whatever becomes of this Duke: while it
+        // writes that down, the others may, too.
+        let is_news = self.made_master() && self.outbox.is_last(self.switch_saved);
+        let purpose = if is_news {
+            Purpose::News
+        } else {
+            Purpose::Nothing
+        };
         for id in due {
-            self.ask_peer(
-                &id,
-                Purpose::Nothing,
-                &["PUBLISH", "__sentinel__:hello", &text],
-            );
+            self.ask_peer(&id, purpose, &["PUBLISH", HELLO_CHANNEL, &text]);
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.next_hello = next;
             }
