@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -28,6 +29,11 @@ use crate::monitor::Monitor;
 const AGE: Duration = Duration::from_millis(200);
 /// How long `/ready` waits for a newer answer. The kubelet waits a second.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// How long `/ready` puts off a no that is no news. The kubelet asks once a second: so it hears of a
+/// server that becomes ready at once, and not at its next question.
+const HOPE: Duration = Duration::from_millis(800);
+/// From one look at the server to the next meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long `/stopping` waits for the order to stop. The kubelet gives it at the same time, to another
 /// process; if it does not come, only the server is being stopped, and there is nothing to wait for.
 const ORDER_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,6 +55,8 @@ pub struct Endpoints {
     pub phase: watch::Receiver<Phase>,
     /// How long a hand-over may take.
     pub grace_period: Duration,
+    /// Whether the last answer to `/ready` was no.
+    pub denied: AtomicBool,
 }
 
 /// Serves for ever.
@@ -112,11 +120,27 @@ impl Endpoints {
     }
 
     async fn ready(&self) -> Response<Full<Bytes>> {
-        let knowledge = self.monitor.look(AGE, PATIENCE).await;
-        match knowledge.readiness(Instant::now()) {
+        let begun = Instant::now();
+        let mut verdict = self.look(AGE, PATIENCE).await;
+        while verdict.is_err() && self.denied.load(Ordering::Relaxed) {
+            sleep(LOOK).await;
+            let left = HOPE.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            verdict = self.look(LOOK, left.min(PATIENCE)).await;
+        }
+        self.denied.store(verdict.is_err(), Ordering::Relaxed);
+        match verdict {
             Ok(role) => respond(StatusCode::OK, format!("{role}\n")),
             Err(reason) => respond(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         }
+    }
+
+    /// Whether the server may be counted on, by an answer that is no older than `age`, if one comes in time.
+    async fn look(&self, age: Duration, patience: Duration) -> Result<&'static str, String> {
+        let knowledge = self.monitor.look(age, patience).await;
+        knowledge.readiness(Instant::now())
     }
 
     /// Waits until the server may be stopped; says why it may.
@@ -159,6 +183,7 @@ mod tests {
             monitor,
             phase: receiver,
             grace_period: Duration::from_secs(30),
+            denied: AtomicBool::new(true),
         };
         Scene { endpoints, phase }
     }
@@ -198,6 +223,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_server_that_becomes_ready_is_told_of_before_the_next_probe() {
+        let server = Server::start(DEMOTED);
+        let scene = scene(&server);
+        let begun = Instant::now();
+        let sync = async {
+            sleep(Duration::from_millis(500)).await;
+            server.become_role(IN_SYNC);
+        };
+        let ((status, _), ()) = tokio::join!(scene.get("/ready"), sync);
+        assert_eq!(status, 200);
+        assert!(begun.elapsed() <= Duration::from_millis(600));
+        // That it is ready no longer is told at once.
+        server.become_role(DEMOTED);
+        sleep(Duration::from_millis(300)).await;
+        let begun = Instant::now();
+        assert_eq!(scene.get("/ready").await.0, 503);
+        assert!(begun.elapsed() <= Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn ready_is_answered_in_time_whatever_the_server_does() {
         let server = Server::start(MASTER);
         let scene = scene(&server);
@@ -206,7 +251,7 @@ mod tests {
         for second in 0..30 {
             let begun = Instant::now();
             let (status, text) = scene.get("/ready").await;
-            assert!(begun.elapsed() <= Duration::from_millis(500));
+            assert!(begun.elapsed() <= Duration::from_millis(900));
             let expected = if second < 5 { 200 } else { 503 };
             assert!(
                 status == expected || (5..=7).contains(&second),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,7 @@ pub async fn run(settings: Settings) -> io::Result<()> {
         monitor: Arc::clone(&monitor),
         phase: phases,
         grace_period: settings.grace_period,
+        denied: AtomicBool::new(true),
     };
     let address = SocketAddr::new(settings.announce_ip, settings.port);
     let asking = Arc::clone(&monitor);

@@ -138,7 +138,8 @@ fn a_flood_does_not_have_the_server_asked_without_end() {
         "asked {asked} times in {:?}",
         begin.elapsed()
     );
-    assert!(answered > 200, "{answered} answers");
+    // All are answered in turns: of a flood of four about four answers for each of ours.
+    assert!(answered >= 100, "{answered} answers");
 }
 
 #[test]
