@@ -1,6 +1,7 @@
 //! A master with two replicas and some sentinels, each a process of its own.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -289,7 +290,9 @@ impl World {
             let text = fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let shown = lines.len().saturating_sub(SHOWN_LINES);
-            eprintln!("{}:\n{}", log.display(), lines[shown..].join("\n"));
+            let end = lines[shown..].join("\n");
+            // To whom else could a failure to print be told?
+            drop(writeln!(std::io::stderr(), "{}:\n{end}", log.display()));
         }
     }
 

@@ -3,6 +3,10 @@
 //! One for every role there is to give, in both kinds of groups. Whatever cuts clients off comes behind the new role,
 //! so that nobody is back before it; what wakes those whose writes were held comes last.
 
+use duke_resp::Frame;
+
+use crate::info::{self, Role};
+
 /// Where a server that follows nothing looks for its master: nobody listens there.
 pub(crate) const NOWHERE: [&str; 2] = ["127.0.0.1", "1"];
 /// To be a master, as `REPLICAOF` says it.
@@ -19,7 +23,23 @@ pub(crate) struct Besides {
     pub(crate) unpause: bool,
 }
 
-/// The commands of it but the EXEC behind them. `order` is REPLICAOF, or its older name.
+/// Whether a server that was told to follow nowhere was a master until then, by what it said first, and obeyed.
+///
+/// Only one of two leaders that move the same master at one time finds it so: the other one has nothing to promote
+/// anybody for, and nothing to give back.
+pub(crate) fn ended_a_reign(reply: &Frame) -> bool {
+    let replies = reply.as_array().unwrap_or_default();
+    let [said, obeyed, ..] = replies else {
+        return false;
+    };
+    let was_master = said
+        .as_text()
+        .is_some_and(|text| info::read(text).role == Role::Master);
+    was_master && obeyed.as_error().is_none()
+}
+
+/// The commands of it but the EXEC behind them. `order` is REPLICAOF, or its older name. Who is to follow nowhere says
+/// first what it is until then.
 pub(crate) fn commands<'a>(
     order: &'a str,
     [host, port]: [&'a str; 2],
@@ -30,7 +50,11 @@ pub(crate) fn commands<'a>(
         cut,
         unpause,
     } = besides;
-    let mut all = vec![vec!["MULTI"], vec![order, host, port]];
+    let mut all = vec![vec!["MULTI"]];
+    if [host, port] == NOWHERE {
+        all.push(vec!["INFO"]);
+    }
+    all.push(vec![order, host, port]);
     if rewrite {
         all.push(vec!["CONFIG", "REWRITE"]);
     }

@@ -96,7 +96,7 @@ impl Pool {
                 ("MULTI", Frame::ok()),
                 ("SLAVEOF", Frame::ok()),
                 ("CLIENT", Frame::ok()),
-                ("EXEC", Frame::Array(vec![Frame::ok()])),
+                ("EXEC", Frame::Array(vec![master(self.end), Frame::ok()])),
                 ("PING", Frame::simple("PONG")),
                 ("INFO", own),
             ] {

@@ -229,8 +229,8 @@ impl World {
         }
     }
 
-    /// Where Dukes only obey and servers at most refuse, nobody is without a master for long: whoever had it make way
-    /// gives it its role back if it finds nobody else.
+    /// Where Dukes only obey, nobody is lost for good and servers at most refuse, nobody is without a master for long:
+    /// whoever had it make way gives it its role back if it finds nobody else.
     fn watch_masters(&mut self) {
         let mut servers = self.nodes.iter();
         let leads = servers.any(|server| server.alive && server.role == Role::Master);
@@ -247,7 +247,8 @@ impl World {
         let obey = faults
             .iter()
             .all(|kind| matches!(kind, fault::Kind::Order | fault::Kind::Disobey));
-        let quiet = obey && !faults.is_empty() && self.oracle.has_orders();
+        let all_there = !self.lost.contains(&true);
+        let quiet = obey && !faults.is_empty() && all_there && self.oracle.has_orders();
         if took > MASTERLESS_MAX && quiet && self.options.group == Group::Closed {
             let took = took / MILLI;
             self.oracle.fail(format!(

@@ -9,11 +9,11 @@ use duke_resp::Frame;
 use super::Failover;
 use crate::{
     closed::{Closed, node::Node},
-    link::{Purpose, is_carried_out},
+    link::Purpose,
     mutation::Mutant,
     switchover::{
         Next, ORDER_PATIENCE, Old, POLL, Sight, Switchover, Why,
-        transaction::{Besides, NOWHERE},
+        transaction::{Besides, NOWHERE, ended_a_reign},
     },
     time::millis,
 };
@@ -211,8 +211,12 @@ impl Closed {
     pub(crate) fn demotion_answered(&mut self, in_epoch: u64, reply: &Frame) {
         let ours =
             matches!(self.failover, Failover::HandingOver { epoch, .. } if epoch == in_epoch);
-        if ours && !is_carried_out(reply) {
-            tracing::warn!(?reply, "the master refused to make way");
+        if ours && !ended_a_reign(reply) {
+            let refusal = reply.as_error();
+            tracing::warn!(
+                ?refusal,
+                "the master did not make way, or had done so for another leader"
+            );
             self.abandon_handover(Why::Master);
         }
     }

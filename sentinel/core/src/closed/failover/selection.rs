@@ -100,15 +100,22 @@ impl Closed {
     }
 
     /// The master, back with data, or whoever read more of the very same history from its disk: of what was
-    /// restarted as a whole the newest snapshot goes on.
+    /// restarted as a whole the newest snapshot goes on. Whoever takes writes of that history has all of it, and
+    /// more by the time anybody could take its place.
     fn newest_of_its_history<'a>(&'a self, master: &'a Node) -> &'a Node {
         let history = &master.info.lineage;
         let same = |node: &&Node| {
             self.is_able(node) && history.is_known() && node.info.lineage.now == history.now
         };
-        let ahead = self.nodes.values().filter(same);
-        let ahead = ahead.filter(|node| node.info.offset > master.info.offset);
-        ahead.max_by_key(|node| node.info.offset).unwrap_or(master)
+        let claim = |node: &Node| (node.is_master(), node.info.offset);
+        let newest = self
+            .nodes
+            .values()
+            .filter(same)
+            .max_by_key(|node| claim(node));
+        newest
+            .filter(|node| claim(node) > claim(master))
+            .unwrap_or(master)
     }
 
     /// The master itself, if it made way for a leader that came to nothing, and nobody holds as much as it does.

@@ -14,7 +14,6 @@ use duke_resp::Frame;
 
 use super::{Failover, UNFIT, steering::ORDER_PERIOD};
 use crate::{
-    link::is_carried_out,
     mutation::Mutant,
     open::{
         Open,
@@ -25,7 +24,7 @@ use crate::{
     },
     switchover::{
         Cause, Next, ORDER_PATIENCE, Old, Sight, Switchover, Why,
-        transaction::{Besides, NO_ONE, NOWHERE},
+        transaction::{Besides, NO_ONE, NOWHERE, ended_a_reign},
     },
     time::millis,
 };
@@ -251,8 +250,12 @@ impl Open {
     pub(crate) fn demotion_answered(&mut self, master: &mut Master, in_epoch: u64, reply: &Frame) {
         let ours =
             matches!(master.failover, Failover::HandingOver { epoch, .. } if epoch == in_epoch);
-        if ours && !is_carried_out(reply) {
-            tracing::warn!(?reply, "the master refused to make way");
+        if ours && !ended_a_reign(reply) {
+            let refusal = reply.as_error();
+            tracing::warn!(
+                ?refusal,
+                "the master did not make way, or had done so for another leader"
+            );
             self.abandon_handover(master, Why::Master);
         }
     }
