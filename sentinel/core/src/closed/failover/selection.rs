@@ -58,7 +58,16 @@ impl Closed {
             .or(current)
             .or_else(|| self.last_resort())
             .or_else(|| self.best(fit().filter(|_| self.mutated(Mutant::PromoteHalfSynced))));
-        chosen.map(|node| node.address)
+        chosen.map(|node| self.heir(node).address)
+    }
+
+    /// Whoever takes writes already, and has all that the chosen node has: a leader that came to nothing made it
+    /// master, and what it took since would be lost.
+    fn heir<'a>(&'a self, chosen: &'a Node) -> &'a Node {
+        let takes_over =
+            |node: &&Node| self.is_able(node) && node.is_master() && holds_all_of(node, chosen);
+        let heirs = self.nodes.values().filter(takes_over);
+        heirs.max_by_key(|node| node.info.offset).unwrap_or(chosen)
     }
 
     fn best<'a>(&self, nodes: impl Iterator<Item = &'a Node>) -> Option<&'a Node> {
