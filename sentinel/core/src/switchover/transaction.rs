@@ -67,3 +67,24 @@ pub(crate) fn commands<'a>(
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_leader_that_found_a_master_ended_its_reign() {
+        let said = |role: &str| Frame::bulk(format!("run_id:r\r\nrole:{role}\r\n"));
+        let (ok, refused) = (Frame::ok(), Frame::error("NOPERM"));
+        let replies = [
+            (Frame::Array(vec![said("master"), ok.clone()]), true),
+            (Frame::Array(vec![said("slave"), ok.clone()]), false),
+            (Frame::Array(vec![said("master"), refused.clone()]), false),
+            (Frame::Array(vec![refused.clone(), ok]), false),
+            (refused, false),
+        ];
+        for (reply, ended) in replies {
+            assert_eq!(ended_a_reign(&reply), ended, "{reply:?}");
+        }
+    }
+}
