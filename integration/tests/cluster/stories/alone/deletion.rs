@@ -36,7 +36,7 @@ async fn a_deleted_masters_pod_hands_over_without_losing_a_write() -> Result<()>
     let sentinel = group.writes_by_sentinel(200).await?;
     let service = group.writes_by_service(200).await?;
     let mut times = Vec::new();
-    for _ in 0..Bed::often(5, 50) {
+    for _ in 0..Bed::often(3, 50) {
         let master = group.settled().await?;
         let from = now_us();
         group.scene.delete_pod(&master.name, false).await?;

@@ -134,6 +134,7 @@ async fn restored(bed: &Bed, namespace: &str, late: Option<Duration>) -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "told in the long form"]
 async fn a_volume_that_binds_late_wins_over_empty_ones() -> Result<()> {
     restored(&Bed::get().await?, "restored-late", Some(LATE)).await
 }
