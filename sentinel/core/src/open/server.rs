@@ -160,6 +160,11 @@ impl Server {
         self.down.is_some() || owes.is_some_and(|since| now.since(since) >= quick)
     }
 
+    /// Whether it can be talked to and has said what it is.
+    pub(crate) fn is_known(&self) -> bool {
+        self.command.up().is_some() && self.informed.is_some()
+    }
+
     /// What it said is not what it is any more.
     pub(crate) fn doubt(&mut self, now: Time) {
         self.informed = None;

@@ -62,10 +62,17 @@ impl Closed {
     }
 
     /// Whoever takes writes already, and has all that the chosen node has: a leader that came to nothing made it
-    /// master, and what it took since would be lost.
+    /// master, and what it took since would be lost. A master has all of its own history, whatever a replica of it
+    /// said a moment later.
     fn heir<'a>(&'a self, chosen: &'a Node) -> &'a Node {
-        let takes_over =
-            |node: &&Node| self.is_able(node) && node.is_master() && holds_all_of(node, chosen);
+        let history = &chosen.info.lineage;
+        let follows = |node: &Node| {
+            let same = history.is_known() && node.info.lineage.now == history.now;
+            same && !chosen.is_master()
+        };
+        let takes_over = |node: &&Node| {
+            self.is_able(node) && node.is_master() && (follows(node) || holds_all_of(node, chosen))
+        };
         let heirs = self.nodes.values().filter(takes_over);
         heirs.max_by_key(|node| node.info.offset).unwrap_or(chosen)
     }
@@ -109,22 +116,15 @@ impl Closed {
     }
 
     /// The master, back with data, or whoever read more of the very same history from its disk: of what was
-    /// restarted as a whole the newest snapshot goes on. Whoever takes writes of that history has all of it, and
-    /// more by the time anybody could take its place.
+    /// restarted as a whole the newest snapshot goes on.
     fn newest_of_its_history<'a>(&'a self, master: &'a Node) -> &'a Node {
         let history = &master.info.lineage;
         let same = |node: &&Node| {
             self.is_able(node) && history.is_known() && node.info.lineage.now == history.now
         };
-        let claim = |node: &Node| (node.is_master(), node.info.offset);
-        let newest = self
-            .nodes
-            .values()
-            .filter(same)
-            .max_by_key(|node| claim(node));
-        newest
-            .filter(|node| claim(node) > claim(master))
-            .unwrap_or(master)
+        let ahead = self.nodes.values().filter(same);
+        let ahead = ahead.filter(|node| node.info.offset > master.info.offset);
+        ahead.max_by_key(|node| node.info.offset).unwrap_or(master)
     }
 
     /// The master itself, if it made way for a leader that came to nothing, and nobody holds as much as it does.

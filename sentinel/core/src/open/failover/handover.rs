@@ -72,10 +72,7 @@ impl Open {
     pub(super) fn go_on_handing_over(&mut self, master: &mut Master) {
         let careless = self.mutated(Mutant::DemoteLate);
         while let Failover::HandingOver { target, .. } = master.failover {
-            let said = |server: &Server| {
-                let known = server.command.up().is_some() && server.informed.is_some();
-                known.then(|| server.info.clone())
-            };
+            let said = |server: &Server| server.is_known().then(|| server.info.clone());
             let (old, new) = (
                 said(&master.server),
                 master.server_of(target).and_then(said),
@@ -178,10 +175,7 @@ impl Open {
     /// Only the process that made way is sure to have all that it had: if that one cannot be reached, there is no
     /// master until the next election.
     pub(super) fn give_back(&mut self, master: &mut Master, epoch: u64, old: &Old<u64>) {
-        let same = |server: &Server| {
-            let known = server.command.up().is_some() && server.informed.is_some();
-            known && server.info.run_id == old.process
-        };
+        let same = |server: &Server| server.is_known() && server.info.run_id == old.process;
         if !master.server_of(old.at).is_some_and(same) {
             return self.retry_later(master);
         }
