@@ -17,11 +17,15 @@ pub const LONGEST: Duration = Duration::from_mins(1);
 /// to a quarter longer by `chance`, so that what failed together is not tried together again.
 #[must_use]
 pub fn pause(first: Duration, failures: u32, chance: u8) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let pause = first
-        .saturating_mul(2_u32.saturating_pow(doublings))
-        .min(LONGEST);
+    let pause = doubled(first, failures.saturating_sub(1), LONGEST);
     pause.saturating_add(pause.saturating_mul(u32::from(chance)) / 1024)
+}
+
+/// A time doubled so often, up to the longest.
+#[must_use]
+pub fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    let factor = 2_u32.saturating_pow(times.min(16));
+    first.saturating_mul(factor).min(longest)
 }
 
 /// A request that was not accepted.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    backoff::Refusal,
+    backoff::{Refusal, doubled},
     object::ObjectId,
     observe::{Kubelet, complaint::Complaint},
 };
@@ -62,10 +62,8 @@ impl Drift {
 
     /// How long it is left alone after it was put back last.
     fn truce(&self) -> Duration {
-        let doublings = self.repairs.saturating_sub(REPAIRS_MAX).min(16);
-        TRUCE
-            .saturating_mul(2_u32.saturating_pow(doublings))
-            .min(LONGEST_TRUCE)
+        let again = self.repairs.saturating_sub(REPAIRS_MAX);
+        doubled(TRUCE, again, LONGEST_TRUCE)
     }
 }
 

@@ -39,6 +39,11 @@ async fn versions(scene: &Scene) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
+/// The requests that came after those counted before.
+fn later<'a>(before: &[String], after: &'a [String]) -> &'a [String] {
+    after.get(before.len()..).unwrap_or_default()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_restart_changes_nothing() -> Result<()> {
     let bed = Bed::alone().await?;
@@ -58,7 +63,7 @@ async fn an_operator_restart_changes_nothing() -> Result<()> {
         versions(&scene).await?
     );
     let written = bed.operator_writes()?;
-    let new = written.get(counted.len()..).unwrap_or_default();
+    let new = later(&counted, &written);
     ensure!(new.is_empty(), "the new operator wrote: {new:?}");
     scene.close().await
 }
@@ -84,9 +89,7 @@ async fn at_rest_the_operator_writes_and_lists_nothing() -> Result<()> {
     )
     .await?;
     let after = (bed.operator_writes()?, bed.operator_lists()?);
-    for (before, after) in [(before.0, after.0), (before.1, after.1)] {
-        let new = after.get(before.len()..).unwrap_or_default();
-        ensure!(new.is_empty(), "at rest: {new:?}");
-    }
+    let new = (later(&before.0, &after.0), later(&before.1, &after.1));
+    ensure!(new.0.is_empty() && new.1.is_empty(), "at rest: {new:?}");
     scene.close().await
 }
